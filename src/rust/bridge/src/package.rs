@@ -1,0 +1,20 @@
+//! The life of the package: what `.onUnload` calls.
+
+use extendr_api::prelude::*;
+
+use crate::boundary::entry;
+use crate::{runtime, values};
+
+/// Stops the background threads.
+#[extendr]
+fn package_unload() -> Robj {
+    entry(|| {
+        runtime::shutdown();
+        Ok(values::null())
+    })
+}
+
+extendr_module! {
+    mod package;
+    fn package_unload;
+}

@@ -1,0 +1,155 @@
+//! The background threads: one tokio runtime for the process, started at first use, never by loading
+//! the package.
+//!
+//! A forked child (`parallel::mclapply`) has its parent's memory without its threads: it forgets the
+//! runtime it inherited, and starts its own.
+#![allow(unsafe_code)]
+
+use std::future::Future;
+use std::mem::{self, MaybeUninit};
+use std::process;
+use std::ptr;
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::AbortHandle;
+
+use crate::boundary::from_panic;
+use crate::failure::{Failure, Raised};
+use crate::interrupt::wait;
+
+const THREADS: usize = 2;
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// The runtime, and the process that started it. Only R's thread comes here, so a fork, which R's
+/// thread makes as well, never finds this locked.
+static RUNTIME: Mutex<Option<(Origin, Runtime)>> = Mutex::new(None);
+
+/// The process in which something was made.
+///
+/// Whatever holds connections or tasks keeps one, and asks it first: threads do not survive a fork.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin(u32);
+
+impl Origin {
+    /// This process.
+    pub fn here() -> Self {
+        Self(process::id())
+    }
+
+    /// Is this still the process?
+    pub fn is_here(self) -> bool {
+        self == Self::here()
+    }
+
+    /// A failure of the kind `forked` in a child of the process.
+    pub fn check(self, what: &str) -> Result<(), Failure> {
+        if self.is_here() {
+            return Ok(());
+        }
+        let text = format!(
+            "The {what} belongs to the R process that made it, and can't be used in a forked child \
+             of that process (as of `parallel::mclapply()`)."
+        );
+        Err(Failure::new("forked", text))
+    }
+}
+
+/// The runtime of this process, started now if there is none.
+pub fn handle() -> Result<Handle, Failure> {
+    let mut slot = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((origin, runtime)) = slot.take() {
+        if origin.is_here() {
+            let handle = runtime.handle().clone();
+            *slot = Some((origin, runtime));
+            return Ok(handle);
+        }
+        // The parent's: its threads are not here, and its sockets are not ours to close.
+        mem::forget(runtime);
+    }
+    let runtime = start()?;
+    let handle = runtime.handle().clone();
+    *slot = Some((Origin::here(), runtime));
+    Ok(handle)
+}
+
+fn start() -> Result<Runtime, Failure> {
+    Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .thread_name("rustBatch")
+        .on_thread_start(block_signals)
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::new("internal", format!("Can't start background threads: {error}"))
+        })
+}
+
+/// Is the runtime of this process started?
+pub fn is_started() -> bool {
+    let slot = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    slot.as_ref().is_some_and(|(origin, _)| origin.is_here())
+}
+
+/// Runs a future on the background threads while R's thread waits for it, open to Ctrl-C.
+///
+/// When the wait is interrupted (or R jumps from it otherwise) the task is aborted at its next
+/// `.await`: whatever must not be cut in two belongs into a task of its own. A panic in the future is
+/// a failure of the kind `internal`. The future sees no R.
+pub fn run<T, E>(future: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, Failure>
+where
+    T: Send + 'static,
+    E: Into<Failure> + Send + 'static,
+{
+    let handle = handle()?;
+    let (answer, inbox) = mpsc::sync_channel(1);
+    let task = handle.spawn(future);
+    let _guard = Aborted(task.abort_handle());
+    handle.spawn(async move {
+        // Nobody listens after an interrupt.
+        let _ = answer.send(task.await);
+    });
+    match wait(&inbox, None)? {
+        Some(Ok(result)) => result.map_err(Into::into),
+        Some(Err(ended)) => Err(ended_early(ended).into()),
+        None => Err(Failure::new("internal", "Internal error: a wait without end has ended")),
+    }
+}
+
+/// Aborts a task when it goes; one that is finished does not mind.
+struct Aborted(AbortHandle);
+
+impl Drop for Aborted {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn ended_early(ended: tokio::task::JoinError) -> Raised {
+    match ended.try_into_panic() {
+        Ok(panic) => from_panic(panic.as_ref(), None),
+        Err(_) => Raised::new("cancelled", "The background task was cancelled."),
+    }
+}
+
+/// Stops the background threads, as the package is unloaded.
+pub fn shutdown() {
+    let mut slot = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    match slot.take() {
+        Some((origin, runtime)) if origin.is_here() => runtime.shutdown_timeout(FAREWELL),
+        Some((_, runtime)) => mem::forget(runtime),
+        None => {}
+    }
+}
+
+/// Blocks every signal in the calling thread: R's handlers may jump, and belong to R's thread. Every
+/// thread that is started by other means than the runtime calls this first.
+pub fn block_signals() {
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: `sigfillset()` initialises the set; no previous mask is asked for.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), ptr::null_mut());
+    }
+}

@@ -1,0 +1,178 @@
+//! What can go wrong before a cluster stands, in words for the person who asked for it.
+//!
+//! The first line says what is wrong, with the value found; each line that begins with `*` says
+//! what helps. No text holds a password.
+
+/// Why a cluster can't be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A configuration file that can't be read as text.
+    #[error("Can't read the configuration file `{file}`: {reason}\n* {way}")]
+    File {
+        /// The path, as it was given.
+        file: String,
+        /// What the system said.
+        reason: String,
+        /// What helps.
+        way: String,
+    },
+
+    /// A text that is not a JSON object.
+    #[error("Can't read `{file}` as JSON: {reason}\n* {way}")]
+    Json {
+        /// The file, or the call whose arguments these are.
+        file: String,
+        /// What was found, with line and column.
+        reason: String,
+        /// What helps.
+        way: String,
+    },
+
+    /// A field that nothing reads.
+    #[error("Unknown field in `{file}`: `{field}`{}\n* Known fields are {allowed}.", meant(*.nearest))]
+    UnknownField {
+        /// The file, or the call whose arguments these are.
+        file: String,
+        /// The field.
+        field: String,
+        /// The known field that looks most like it.
+        nearest: Option<&'static str>,
+        /// The known fields.
+        allowed: String,
+    },
+
+    /// A field that has to be there.
+    #[error("Missing field in `{file}`: `{field}`\n* It is {allowed}.")]
+    MissingField {
+        /// The file, or the call whose arguments these are.
+        file: String,
+        /// The field.
+        field: &'static str,
+        /// What may stand there.
+        allowed: String,
+    },
+
+    /// A field whose value can't be used.
+    #[error("Can't use `{field}` of `{file}`: {found}\n* It is {allowed}.")]
+    Value {
+        /// The file, or the call whose arguments these are.
+        file: String,
+        /// The field.
+        field: &'static str,
+        /// What stands there.
+        found: String,
+        /// What may stand there.
+        allowed: String,
+    },
+
+    /// A provider that there is not.
+    #[error("Unknown provider in `{file}`: {found}\n* It is {allowed}.")]
+    Provider {
+        /// The file, or the call whose arguments these are.
+        file: String,
+        /// What stands there.
+        found: String,
+        /// The providers.
+        allowed: String,
+    },
+
+    /// There is no Redis on this machine that could be started.
+    #[error(
+        "Can't start a private Redis on this machine: {reason}\n\
+         * Install it, on Debian or Ubuntu: `sudo apt install redis-server`\n\
+         * On macOS: `brew install redis`\n\
+         * With conda: `conda install -c conda-forge redis-server`\n\
+         * Or use one that runs already: `makeCluster(redis = \"redis://host:6379\")`"
+    )]
+    RedisMissing {
+        /// What was found instead.
+        reason: String,
+    },
+
+    /// A process that can't be started, or ended at once.
+    #[error("Can't start {what}: {reason}")]
+    Start {
+        /// The process, in words.
+        what: &'static str,
+        /// What the system or the process said.
+        reason: String,
+    },
+
+    /// A process that does not answer in time.
+    #[error("Gave up waiting for {what} after {seconds} s{}", lines(.said))]
+    TimedOut {
+        /// The process, in words.
+        what: &'static str,
+        /// How long it was waited for.
+        seconds: u64,
+        /// The last lines of its output.
+        said: String,
+    },
+
+    /// Something of ours is broken.
+    #[error("Can't make a cluster: {0}\n* This is a defect of rustBatch, please report it.")]
+    Internal(String),
+}
+
+impl Error {
+    /// The kind of the error, the last part of its R class `rustBatch_error_<kind>`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Value { field: "workers" | "slots", .. } => "workers",
+            Self::Provider { .. } => "provider",
+            Self::File { .. }
+            | Self::Json { .. }
+            | Self::UnknownField { .. }
+            | Self::MissingField { .. }
+            | Self::Value { .. } => "config",
+            Self::RedisMissing { .. } => "redis_missing",
+            Self::Start { .. } => "provision",
+            Self::TimedOut { .. } => "timed_out",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// The parts of the error by name, for the fields of its R condition.
+    #[must_use]
+    pub fn fields(&self) -> Vec<(&'static str, String)> {
+        let fields: Vec<(&'static str, &str)> = match self {
+            Self::File { file, reason, .. } | Self::Json { file, reason, .. } => {
+                vec![("file", file), ("found", reason)]
+            }
+            Self::UnknownField { file, field, allowed, .. } => {
+                vec![("file", file), ("field", field), ("allowed", allowed)]
+            }
+            Self::MissingField { file, field, allowed } => {
+                vec![("file", file), ("field", field), ("allowed", allowed)]
+            }
+            Self::Value { file, field, found, allowed } => {
+                vec![("file", file), ("field", field), ("found", found), ("allowed", allowed)]
+            }
+            Self::Provider { file, found, allowed } => {
+                vec![("file", file), ("field", "provider"), ("found", found), ("allowed", allowed)]
+            }
+            Self::RedisMissing { reason } | Self::Start { reason, .. } => vec![("found", reason)],
+            Self::TimedOut { seconds, said, .. } => {
+                return vec![("seconds", seconds.to_string()), ("found", said.clone())];
+            }
+            Self::Internal(_) => Vec::new(),
+        };
+        fields.into_iter().map(|(name, value)| (name, value.to_owned())).collect()
+    }
+}
+
+impl From<rustbatch_protocol::Error> for Error {
+    fn from(error: rustbatch_protocol::Error) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+fn meant(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |field| format!("\n* Did you mean `{field}`?"))
+}
+
+fn lines(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!(":\n{said}") }
+}

@@ -1,0 +1,322 @@
+//! A local cluster's processes, against real ones: what is started, who can see it, and how it ends.
+//!
+//! The executable `rustbatch-worker` is looked for where cargo puts it, or where the environment
+//! variable `RUSTBATCH_WORKER` says. Its part as the worker is played by a shell script.
+
+#![allow(clippy::expect_used)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use redis::{Client, Connection, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
+use rustbatch_protocol::Secret;
+use rustbatch_protocol::bootstrap::{Address, Server, ServerBootstrap};
+use rustbatch_provision::{Programs, Spec, prepare};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn supervisor() -> PathBuf {
+    if let Some(path) = std::env::var_os("RUSTBATCH_WORKER") {
+        return path.into();
+    }
+    let test = std::env::current_exe().expect("the test's path");
+    let folder = test.parent().and_then(Path::parent).expect("a folder");
+    let path = folder.join("rustbatch-worker");
+    assert!(path.exists(), "first: cargo build --release -p rustbatch-worker");
+    path
+}
+
+/// A `rustbatch-worker` that does `script` in place of work.
+fn programs(folder: &Path, script: &str) -> Programs {
+    let worker = folder.join("worker");
+    let text = format!(
+        "#!/bin/sh\nif [ $1 = server ]; then exec '{}' server; fi\n{script}\n",
+        supervisor().display()
+    );
+    std::fs::write(&worker, text).expect("to write");
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&worker, mode).expect("to change the mode");
+    Programs { worker, r: "/usr/bin/R".into() }
+}
+
+fn spec(text: &str) -> Spec {
+    Spec::from_json(text, "makeCluster()").expect("a spec")
+}
+
+fn socket(server: &Server) -> &Path {
+    match &server.address {
+        Address::Unix(path) => path,
+        other => panic!("not a socket: {other}"),
+    }
+}
+
+fn connect(server: &Server) -> redis::RedisResult<Connection> {
+    let url = format!("redis+unix://{}", socket(server).display());
+    let info: ConnectionInfo = url.into_connection_info()?;
+    let login = RedisConnectionInfo::default()
+        .set_username(server.username.as_deref().expect("a user"))
+        .set_password(server.password.as_ref().expect("a password").expose());
+    Client::open(info.set_redis_settings(login))?.get_connection()
+}
+
+/// The process of a server that can be reached.
+fn pid(server: &Server) -> u32 {
+    let mut connection = connect(server).expect("a connection");
+    let info: redis::InfoDict =
+        redis::cmd("INFO").arg("server").query(&mut connection).expect("info");
+    info.get("process_id").expect("its process")
+}
+
+fn runs(pid: u32) -> bool {
+    let list =
+        Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().expect("ps");
+    let state = String::from_utf8_lossy(&list.stdout).trim().to_owned();
+    !state.is_empty() && !state.starts_with('Z')
+}
+
+fn kill(signal: &str, pid: u32) {
+    let sent = Command::new("kill").args([signal, &pid.to_string()]).status().expect("kill");
+    assert!(sent.success());
+}
+
+/// Looks again until it is so.
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !so() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A supervisor that is spoken to directly.
+struct Supervised {
+    child: Child,
+    bootstrap: ServerBootstrap,
+    server: Server,
+}
+
+impl Supervised {
+    fn start(more: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder").keep();
+        let socket = folder.join("redis.sock");
+        let configuration = format!(
+            "port 0\nunixsocket {}\ndir {}\nsave \"\"\nlogfile \"\"\nloglevel warning\n\
+             user default off\nuser client on >pass -@all +info\n{more}\n",
+            socket.display(),
+            folder.display()
+        );
+        let bootstrap = ServerBootstrap {
+            executable: "redis-server".into(),
+            folder,
+            configuration: Secret::new(configuration),
+        };
+        let mut child = Command::new(supervisor())
+            .arg("server")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a supervisor");
+        let line = serde_json::to_string(&bootstrap).expect("JSON");
+        writeln!(child.stdin.as_mut().expect("a pipe"), "{line}").expect("to write");
+        let server = Server {
+            address: Address::Unix(socket),
+            username: Some("client".into()),
+            password: Some(Secret::new("pass")),
+            database: 0,
+        };
+        Self { child, bootstrap, server }
+    }
+
+    fn ready() -> (Self, u32) {
+        let mut this = Self::start("");
+        let mut line = String::new();
+        let out = this.child.stdout.as_mut().expect("a pipe");
+        BufReader::new(out).read_line(&mut line).expect("a line");
+        assert_eq!(line, "ready\n");
+        let pid = pid(&this.server);
+        (this, pid)
+    }
+
+    fn ended(&mut self) -> std::process::ExitStatus {
+        let mut status = None;
+        until("its end", || {
+            status = self.child.try_wait().expect("to wait");
+            status.is_some()
+        });
+        status.expect("a status")
+    }
+}
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.bootstrap.folder);
+    }
+}
+
+#[test]
+fn the_server_ends_with_the_standard_input_of_its_supervisor() {
+    let (mut supervised, redis) = Supervised::ready();
+    drop(supervised.child.stdin.take());
+    assert!(supervised.ended().success());
+    assert!(!runs(redis));
+    assert!(!supervised.bootstrap.folder.exists());
+}
+
+#[test]
+fn the_server_ends_when_its_supervisor_is_killed() {
+    let (supervised, redis) = Supervised::ready();
+    kill("-KILL", supervised.child.id());
+    until("the end of Redis", || !runs(redis));
+}
+
+#[test]
+fn a_supervisor_ends_on_sigterm_and_not_on_sigint() {
+    let (mut supervised, redis) = Supervised::ready();
+    kill("-INT", supervised.child.id());
+    assert_eq!(pid(&supervised.server), redis);
+    assert!(supervised.child.try_wait().expect("to wait").is_none());
+    kill("-TERM", supervised.child.id());
+    assert!(supervised.ended().success());
+    assert!(!runs(redis));
+    assert!(!supervised.bootstrap.folder.exists());
+}
+
+#[test]
+fn a_supervisor_says_why_there_is_no_server() {
+    let mut supervised = Supervised::start("nonsense yes");
+    assert!(!supervised.ended().success());
+    let mut said = String::new();
+    supervised.child.stderr.take().expect("a pipe").read_to_string(&mut said).expect("words");
+    assert!(
+        said.contains("nonsense yes") && said.contains("did not start: exit status: 1"),
+        "{said}"
+    );
+    assert!(!supervised.bootstrap.folder.exists());
+}
+
+#[test]
+fn a_supervisor_says_that_its_server_ended() {
+    let (mut supervised, redis) = Supervised::ready();
+    kill("-KILL", redis);
+    assert!(!supervised.ended().success());
+    let mut said = String::new();
+    supervised.child.stderr.take().expect("a pipe").read_to_string(&mut said).expect("words");
+    assert!(said.contains("Redis ended: signal: 9"), "{said}");
+    assert!(!supervised.bootstrap.folder.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_comes_and_goes() {
+    let place = tempfile::tempdir().expect("a folder");
+    let programs = programs(place.path(), "read x; echo \"$x\" > $0.told; cat > /dev/null");
+    let spec = spec(r#"{"workers": 3, "slots": 2, "name": "mine"}"#);
+    let site = prepare(&spec, &programs).await.expect("a site");
+    let access = site.access().clone();
+    assert_eq!(access.slots, 6);
+    assert!(access.cluster.as_str().starts_with("mine-"));
+    let mode = |path: &Path| path.metadata().expect("a file").permissions().mode() & 0o777;
+    let socket = socket(&access.server).to_owned();
+    let folder = socket.parent().expect("a folder").to_owned();
+    assert_eq!((mode(&folder), mode(&socket)), (0o700, 0o600));
+    let redis = pid(&access.server);
+
+    let running = site.launch().await.expect("a worker");
+    assert_eq!(running.died(), None);
+    let told = programs.worker.with_extension("told");
+    until("the bootstrap", || std::fs::read_to_string(&told).is_ok_and(|t| t.ends_with('\n')));
+    let told = std::fs::read_to_string(&told).expect("a line");
+    let told: rustbatch_protocol::bootstrap::WorkerBootstrap =
+        serde_json::from_str(&told).expect("a bootstrap");
+    assert_eq!((told.slots, told.lifeline, &told.cluster), (6, true, &access.cluster));
+    assert_eq!(told.key.expose(), access.key.to_hex().expose());
+    assert_eq!(told.server.username.as_deref(), Some("worker"));
+    connect(&told.server).expect("the worker to be let in");
+
+    let secrets =
+        [told.key, told.server.password.expect("one"), access.server.password.expect("one")];
+    assert_unseen(&secrets.each_ref().map(Secret::expose));
+
+    let started = Instant::now();
+    running.stop(SOON).await;
+    assert!(started.elapsed() < SOON);
+    assert!(!runs(redis) && !folder.exists());
+}
+
+/// No process shows one of the secrets on its command line or in its environment.
+fn assert_unseen(secrets: &[&str]) {
+    let list = Command::new("ps").args(["-A", "ewwo", "args="]).output().expect("ps").stdout;
+    let mut seen = String::from_utf8_lossy(&list).into_owned();
+    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        for file in ["cmdline", "environ"] {
+            let bytes = std::fs::read(process.path().join(file)).unwrap_or_default();
+            seen.push_str(&String::from_utf8_lossy(&bytes));
+        }
+    }
+    assert!(seen.contains("redis-server"), "{seen}");
+    for secret in secrets {
+        assert!(!seen.contains(secret));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_ends_at_once_is_quoted_and_the_rest_taken_down_by_a_drop() {
+    let place = tempfile::tempdir().expect("a folder");
+    let programs = programs(place.path(), "read x; echo 'R is not there' >&2; exit 7");
+    let site = prepare(&spec(r#"{"workers": 1}"#), &programs).await.expect("a site");
+    let server = site.access().server.clone();
+    let redis = pid(&server);
+    let running = site.launch().await.expect("a worker");
+    until("its end", || running.died().is_some());
+    let words = running.died().expect("words");
+    assert_eq!(words, "the worker ended: exit status: 7\n  R is not there");
+    drop(running);
+    until("the end of Redis", || !runs(redis));
+    until("the end of the folder", || !socket(&server).parent().expect("a folder").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_launch_that_fails_takes_the_server_down() {
+    let place = tempfile::tempdir().expect("a folder");
+    let programs = programs(place.path(), "");
+    let site = prepare(&spec("{}"), &programs).await.expect("a site");
+    let server = site.access().server.clone();
+    let redis = pid(&server);
+    std::fs::remove_file(&programs.worker).expect("to remove");
+    let error = site.launch().await.err().expect("no worker");
+    assert_eq!(error.kind(), "provision");
+    assert!(error.to_string().starts_with("Can't start the worker: can't run `"), "{error}");
+    until("the end of Redis", || !runs(redis));
+    assert!(!socket(&server).parent().expect("a folder").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_server_is_noticed() {
+    let place = tempfile::tempdir().expect("a folder");
+    let programs = programs(place.path(), "read x; cat > /dev/null");
+    let site = prepare(&spec("{}"), &programs).await.expect("a site");
+    let redis = pid(&site.access().server);
+    let running = site.launch().await.expect("a worker");
+    kill("-KILL", redis);
+    until("the notice", || running.died().is_some());
+    let words = running.died().expect("words");
+    assert!(words.starts_with("the private Redis ended: exit status: "), "{words}");
+    assert!(words.contains("Redis ended: signal: 9"), "{words}");
+    running.stop(SOON).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_of_ones_own_is_taken_as_it_is() {
+    let spec = spec(r#"{"redis": "redis://u:p@127.0.0.1:1/3", "workers": 2}"#);
+    let programs = Programs { worker: "/no/such".into(), r: "/no/such".into() };
+    let site = prepare(&spec, &programs).await.expect("nothing is started");
+    let server = &site.access().server;
+    assert_eq!(server.address, Address::Tcp("127.0.0.1".into(), 1));
+    assert_eq!((server.username.as_deref(), server.database), (Some("u"), 3));
+    assert_eq!(site.launch().await.err().expect("no worker").kind(), "provision");
+}

@@ -1,0 +1,193 @@
+//! The client of a cluster: it keeps its lease, knows the workers, and opens jobs.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use redis::Pipeline;
+use rustbatch_protocol::bootstrap::Server;
+use rustbatch_protocol::{BlobRef, ClientId, Control, ControlMessage, JobId, Keys, Seal, WorkerId};
+
+use crate::{BEAT, Error, LEASE, Link, TTL, blob, ms, script};
+
+/// How long a client waits for a server that went away.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many bytes of exports may stay in Redis for the next loop, beyond those of open jobs.
+const SHELF: u64 = 256 << 20;
+
+/// A worker that is alive, and its slots.
+pub type Roll = Vec<(WorkerId, u32)>;
+
+/// A client of one cluster. A clone is the same client.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(crate) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub server: Server,
+    pub link: Link,
+    pub keys: Keys,
+    pub seal: Seal,
+    pub id: ClientId,
+    /// Links that read events, kept for the next job.
+    readers: Mutex<Vec<Link>>,
+    /// Exports in Redis, the one used last at the back.
+    shelf: Mutex<VecDeque<BlobRef>>,
+    counter: AtomicU64,
+}
+
+impl Client {
+    /// Connects to `server`, which [`crate::check_server`] has found fit, and starts the heartbeat,
+    /// which ends with the last clone. Must be called within a tokio runtime. Cancel-safe.
+    ///
+    /// # Errors
+    /// Those of [`Link::call`].
+    pub async fn connect(server: Server, seal: Seal) -> Result<Self, Error> {
+        let shared = Arc::new(Shared {
+            link: Link::new(&server, PATIENCE)?,
+            keys: Keys::new(seal.cluster()),
+            id: ClientId::random()?,
+            readers: Mutex::new(Vec::new()),
+            shelf: Mutex::new(VecDeque::new()),
+            counter: AtomicU64::new(0),
+            server,
+            seal,
+        });
+        shared.beat().await?;
+        let weak = Arc::downgrade(&shared);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(BEAT).await;
+                let Some(shared) = weak.upgrade() else { return };
+                // A beat that fails is made up by the next; a job says what is wrong.
+                let _ = shared.beat().await;
+            }
+        });
+        Ok(Self { shared })
+    }
+
+    /// The client's id.
+    #[must_use]
+    pub fn id(&self) -> &ClientId {
+        &self.shared.id
+    }
+
+    /// The seal of the cluster.
+    #[must_use]
+    pub fn seal(&self) -> &Seal {
+        &self.shared.seal
+    }
+
+    /// The workers that are alive now, and their slots. Cancel-safe.
+    ///
+    /// # Errors
+    /// Those of [`Link::call`].
+    pub async fn roll(&self) -> Result<Roll, Error> {
+        self.shared.roll().await
+    }
+
+    /// Puts an export into Redis, unless it is there, and remembers it as used last. Cancel-safe.
+    ///
+    /// # Errors
+    /// Those of [`blob::put`].
+    pub async fn export(&self, bytes: &[u8]) -> Result<BlobRef, Error> {
+        let shared = &self.shared;
+        let blob = blob::put(&shared.link, &shared.keys, &shared.seal, "", bytes).await?;
+        let mut shelf = shared.shelf();
+        shelf.retain(|other| other.hash != blob.hash);
+        shelf.push_back(blob);
+        Ok(blob)
+    }
+
+    /// Tells every worker that is alive to drain: to lease no more, finish, and exit. Cancel-safe.
+    ///
+    /// # Errors
+    /// Those of [`Link::call`].
+    pub async fn drain(&self) -> Result<(), Error> {
+        self.shared.tell_all(&Control::Drain).await
+    }
+}
+
+impl Shared {
+    async fn beat(&self) -> Result<(), Error> {
+        let mut pipe = Pipeline::new();
+        pipe.cmd("SET").arg(self.keys.client(&self.id)).arg(1).arg("PX").arg(ms(LEASE)).ignore();
+        self.link.call(&pipe).await
+    }
+
+    pub async fn roll(&self) -> Result<Roll, Error> {
+        let mut pipe = Pipeline::new();
+        script::invoke(&mut pipe, &script::ROLL, &self.keys.ring());
+        let (roll,): (Vec<(String, u32)>,) = self.link.call(&pipe).await?;
+        Ok(roll.into_iter().filter_map(|(id, slots)| Some((id.parse().ok()?, slots))).collect())
+    }
+
+    /// Sends a control message to one worker.
+    pub async fn tell(&self, worker: &WorkerId, control: &Control) -> Result<(), Error> {
+        self.tell_these(std::slice::from_ref(worker), control).await
+    }
+
+    pub async fn tell_all(&self, control: &Control) -> Result<(), Error> {
+        let workers: Vec<_> = self.roll().await?.into_iter().map(|(worker, _)| worker).collect();
+        self.tell_these(&workers, control).await
+    }
+
+    async fn tell_these(&self, workers: &[WorkerId], control: &Control) -> Result<(), Error> {
+        let mut pipe = Pipeline::new();
+        for worker in workers {
+            let counter = self.counter.fetch_add(1, Ordering::Relaxed) + 1;
+            let message = ControlMessage::seal(&self.seal, &self.id, worker, counter, control)?;
+            let key = self.keys.control(worker);
+            pipe.rpush(&key, message).ignore();
+            pipe.cmd("PEXPIRE").arg(&key).arg(ms(TTL)).ignore();
+        }
+        if workers.is_empty() { Ok(()) } else { self.link.call(&pipe).await }
+    }
+
+    /// Ends a job in Redis: wakes its reader, removes its keys and, where `running`, interrupts it.
+    pub async fn drop_job(&self, job: &JobId, running: bool) -> Result<(), Error> {
+        let mut pipe = Pipeline::new();
+        pipe.cmd("XADD").arg(self.keys.events(job)).arg("*").arg(&["k", "z"]).ignore();
+        script::invoke(&mut pipe, &script::DROP, &self.keys.ring()).arg(job.as_str()).ignore();
+        self.link.call::<()>(&pipe).await?;
+        if running {
+            self.tell_all(&Control::Drop(job.clone())).await?;
+        }
+        self.clear_shelf().await
+    }
+
+    /// Removes the exports used longest ago, as far as they exceed the budget.
+    async fn clear_shelf(&self) -> Result<(), Error> {
+        let mut surplus = Vec::new();
+        {
+            let mut shelf = self.shelf();
+            let mut total: u64 = shelf.iter().map(|blob| blob.length).sum();
+            while total > SHELF {
+                let Some(oldest) = shelf.pop_front() else {
+                    break;
+                };
+                total -= oldest.length;
+                surplus.push(oldest);
+            }
+        }
+        blob::remove(&self.link, &self.keys, &surplus).await
+    }
+
+    fn shelf(&self) -> std::sync::MutexGuard<'_, VecDeque<BlobRef>> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A link for reading events: one that a job before has given back, or a new one.
+    pub fn reader(&self) -> Result<Link, Error> {
+        let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        kept.map_or_else(|| Link::new(&self.server, PATIENCE), Ok)
+    }
+
+    pub fn give_back(&self, reader: Link) {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+    }
+}

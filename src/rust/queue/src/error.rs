@@ -1,0 +1,100 @@
+//! What can go wrong between us and Redis.
+
+use rustbatch_protocol as protocol;
+
+/// A failure of the queue. The text names the thing and the way out.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nothing answers at the address, or the connection was lost for good.
+    #[error(
+        "Can't reach Redis at `{address}`: {reason}\n* Is the server running, and may this machine reach it?"
+    )]
+    Unreachable {
+        /// The server's address, without its password.
+        address: String,
+        /// What the last attempt said.
+        reason: String,
+    },
+    /// Something answers, but it is not Redis, or not one that can serve as a queue.
+    #[error("What answers at `{address}` is not a Redis server: {reason}")]
+    Foreign {
+        /// The server's address.
+        address: String,
+        /// What it said.
+        reason: String,
+    },
+    /// The server is too old.
+    #[error(
+        "Redis at `{address}` is version {found}; rustBatch needs 6.2 or newer (or any Valkey)"
+    )]
+    Version {
+        /// The server's address.
+        address: String,
+        /// Its version.
+        found: String,
+    },
+    /// User or password are wrong, or missing, or the user may not do what is needed.
+    #[error("Redis at `{address}` refuses the user or password: {reason}")]
+    Credentials {
+        /// The server's address.
+        address: String,
+        /// What it said.
+        reason: String,
+    },
+    /// A setting of the server would lose data.
+    #[error("Redis at `{address}` has `{setting} {found}`; {advice}")]
+    Setting {
+        /// The server's address.
+        address: String,
+        /// The setting's name.
+        setting: &'static str,
+        /// Its value.
+        found: String,
+        /// What it should be.
+        advice: &'static str,
+    },
+    /// No live worker, and none starting.
+    #[error("No worker has been alive for {seconds} s, so {open} tasks can't be finished")]
+    NoWorkers {
+        /// For how long, in seconds.
+        seconds: u64,
+        /// How many published tasks have no outcome.
+        open: u64,
+    },
+    /// A blob that is needed is not in Redis.
+    #[error("A blob of {0} bytes is no longer in Redis")]
+    BlobGone(u64),
+    /// Redis refused a command in a way that waiting does not mend.
+    #[error("Redis at `{address}` refused a command: {reason}")]
+    Refused {
+        /// The server's address.
+        address: String,
+        /// What it said.
+        reason: String,
+    },
+    /// Bytes from Redis are not what they should be.
+    #[error(transparent)]
+    Protocol(#[from] protocol::Error),
+    /// The job or the client has been closed.
+    #[error("The job has been closed")]
+    Closed,
+}
+
+impl Error {
+    /// The kind of condition that R makes of it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "unreachable",
+            Self::Foreign { .. } => "foreign",
+            Self::Version { .. } => "version",
+            Self::Credentials { .. } => "credentials",
+            Self::Setting { .. } => "setting",
+            Self::NoWorkers { .. } | Self::BlobGone(_) => "lost",
+            Self::Refused { .. } => "refused",
+            Self::Protocol(_) => "corrupt",
+            Self::Closed => "closed",
+        }
+    }
+}

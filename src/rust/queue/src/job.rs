@@ -1,0 +1,404 @@
+//! A job as the client sees it: chunks go out, events come in, and what is lacking is published
+//! again whenever Redis may have forgotten it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use redis::Pipeline;
+use rustbatch_protocol::{
+    Binding, BlobHash, BlobRef, Chunk, ChunkName, Control, JobId, Kind, Outcome, Payload, Report,
+    WorkerId, decode, encode,
+};
+use tokio::sync::mpsc;
+
+use crate::client::{Client, Shared};
+use crate::ledger::{Ledger, Sent};
+use crate::reader::{Entry, Reading, read};
+use crate::{BEAT, Error, TTL, blob, ms, script};
+
+/// How long a job waits without a live worker before it fails.
+const STALL: Duration = Duration::from_secs(60);
+
+/// Where a job's events go. The receiver is R's thread, which waits on a plain channel.
+pub type Sender = std::sync::mpsc::Sender<Event>;
+
+/// What a job tells the client.
+#[derive(Debug)]
+pub enum Event {
+    /// Tasks have come back.
+    Outcome {
+        /// The chunk that they came in.
+        name: ChunkName,
+        /// Those of its tasks that were lacking, in order: the others have come before.
+        lacking: Vec<u64>,
+        /// How the chunk ended.
+        outcome: Outcome,
+        /// What R serialized, when the outcome carries it.
+        bytes: Vec<u8>,
+    },
+    /// The job can't go on.
+    Failed(Error),
+}
+
+/// What a job is made of.
+#[derive(Debug, Clone)]
+pub struct JobSpec {
+    /// The context's blob.
+    pub context: BlobRef,
+    /// The bytes of the context's blobs, for a worker that finds one missing.
+    pub blobs: HashMap<BlobHash, Arc<Vec<u8>>>,
+    /// The state of the random stream of the first task, where the job has streams.
+    pub seed: Option<[u32; 6]>,
+}
+
+enum Command {
+    Push(ChunkName, Vec<u8>),
+    Close(tokio::sync::oneshot::Sender<()>),
+}
+
+/// An open job. Dropping it ends the job as [`Job::close`] does, without waiting.
+#[derive(Debug)]
+pub struct Job {
+    id: JobId,
+    commands: mpsc::UnboundedSender<Command>,
+    rejected: Arc<AtomicU64>,
+}
+
+impl Job {
+    /// Opens a job; what happens to it goes to `events`. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when no link can be made; [`Error::Protocol`] without random bytes.
+    pub fn open(client: &Client, spec: JobSpec, events: Sender) -> Result<Self, Error> {
+        let id = JobId::random()?;
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let shared = Arc::clone(&client.shared);
+        let rejected = Arc::new(AtomicU64::new(0));
+        let link = shared.reader()?;
+        let pump = Pump {
+            id: id.clone(),
+            spec,
+            events,
+            ledger: Ledger::default(),
+            suspects: Vec::new(),
+            spent: Vec::new(),
+            trim: Trim::default(),
+            last_alive: Instant::now(),
+            rejected: Arc::clone(&rejected),
+            shared,
+        };
+        let (entries, arrivals) = mpsc::channel(16);
+        let (key, shared) = (pump.shared.keys.events(&id), Arc::clone(&pump.shared));
+        tokio::spawn(async move {
+            if let Some(link) = read(link, key, entries).await {
+                shared.give_back(link);
+            }
+        });
+        tokio::spawn(pump.run(inbox, arrivals));
+        Ok(Self { id, commands, rejected })
+    }
+
+    /// The job's id.
+    #[must_use]
+    pub fn id(&self) -> &JobId {
+        &self.id
+    }
+
+    /// How many events and payloads of the job were not genuine.
+    #[must_use]
+    pub fn rejected(&self) -> u64 {
+        self.rejected.load(Ordering::Relaxed)
+    }
+
+    /// Publishes a chunk with its serialized arguments. Returns at once; never blocks.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when the job has failed or been closed.
+    pub fn push(&self, name: ChunkName, arguments: Vec<u8>) -> Result<(), Error> {
+        self.commands.send(Command::Push(name, arguments)).map_err(|_| Error::Closed)
+    }
+
+    /// Ends the job: what is queued is removed, what runs is interrupted. Waits until Redis knows.
+    /// Cancel-safe: the job ends all the same.
+    pub async fn close(self) {
+        let (done, waiting) = tokio::sync::oneshot::channel();
+        if self.commands.send(Command::Close(done)).is_ok() {
+            let _ = waiting.await;
+        }
+    }
+}
+
+/// What to remove from Redis with the next message to it.
+#[derive(Debug, Default)]
+struct Trim {
+    upto: Option<String>,
+    chunks: Vec<ChunkName>,
+}
+
+struct Pump {
+    id: JobId,
+    spec: JobSpec,
+    shared: Arc<Shared>,
+    events: Sender,
+    ledger: Ledger,
+    /// Chunks that the last audit found closed although their outcome has not come.
+    suspects: Vec<ChunkName>,
+    spent: Vec<BlobRef>,
+    trim: Trim,
+    last_alive: Instant,
+    rejected: Arc<AtomicU64>,
+}
+
+impl Pump {
+    async fn run(
+        mut self,
+        mut inbox: mpsc::UnboundedReceiver<Command>,
+        mut arrivals: mpsc::Receiver<Reading>,
+    ) {
+        let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + BEAT, BEAT);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut closing = None;
+        let mut failed = false;
+        while closing.is_none() {
+            let step = tokio::select! {
+                command = inbox.recv() => {
+                    let mut chunks = Vec::new();
+                    let mut next = command;
+                    closing = loop {
+                        match next {
+                            Some(Command::Push(name, arguments)) => chunks.push((name, arguments)),
+                            Some(Command::Close(done)) => break Some(Some(done)),
+                            None => break Some(None),
+                        }
+                        match inbox.try_recv() {
+                            Ok(command) => next = Some(command),
+                            Err(mpsc::error::TryRecvError::Empty) => break None,
+                            Err(mpsc::error::TryRecvError::Disconnected) => next = None,
+                        }
+                    };
+                    if closing.is_none() && !failed { self.publish(chunks).await } else { Ok(()) }
+                }
+                Some(reading) = arrivals.recv(), if !failed => self.absorb(reading).await,
+                _ = beat.tick(), if !failed => self.look().await,
+            };
+            if let Err(error) = step {
+                failed = true;
+                let _ = self.events.send(Event::Failed(error));
+            }
+        }
+        // The reader must go on to hear the last event, or it would never give its link back.
+        drop(tokio::spawn(async move { while arrivals.recv().await.is_some() {} }));
+        let running = self.ledger.tasks() > 0;
+        let _ = self.shared.drop_job(&self.id, running).await;
+        let left = self.ledger.iter().filter_map(|sent| sent.arguments.as_deref().copied());
+        self.spent.extend(left);
+        let _ = blob::remove(&self.shared.link, &self.shared.keys, &self.spent).await;
+        if let Some(Some(done)) = closing {
+            let _ = done.send(());
+        }
+    }
+
+    async fn publish(&mut self, chunks: Vec<(ChunkName, Vec<u8>)>) -> Result<(), Error> {
+        let mut names = Vec::with_capacity(chunks.len());
+        for (name, arguments) in chunks {
+            let sent = self.seal(name, arguments).await?;
+            names.push(name);
+            self.ledger.insert(sent);
+        }
+        self.send(&names, false).await
+    }
+
+    async fn seal(&self, name: ChunkName, arguments: Vec<u8>) -> Result<Sent, Error> {
+        let Shared { link, keys, seal, .. } = &*self.shared;
+        let label = name.entry(&self.id);
+        let arguments = blob::payload(link, keys, seal, &label, arguments).await?;
+        let blob = match &arguments {
+            Payload::Blob(blob) => Some(Arc::new(*blob)),
+            Payload::Inline(_) => None,
+        };
+        let chunk = Chunk { context: self.spec.context, arguments, seed: self.spec.seed };
+        let text = name.to_string();
+        let place = Binding::new(Kind::Chunk, &self.id, &text);
+        let payload = Bytes::from(seal.seal(&place, &encode(&chunk)?)?);
+        Ok(Sent { name, parent: None, payload, arguments: blob })
+    }
+
+    /// Publishes the open chunks of these names, and tidies up what has been received.
+    async fn send(&mut self, names: &[ChunkName], reopen: bool) -> Result<(), Error> {
+        let Shared { link, keys, id, .. } = &*self.shared;
+        let mut pipe = Pipeline::new();
+        if !names.is_empty() {
+            script::invoke(&mut pipe, &script::PUBLISH, &keys.ring());
+            pipe.arg(self.id.as_str()).arg(id.as_str()).arg(ms(TTL)).arg(u8::from(reopen));
+            for sent in self.ledger.iter().filter(|sent| names.contains(&sent.name)) {
+                let parent = sent.parent.map(|parent| parent.to_string()).unwrap_or_default();
+                pipe.arg(sent.name.to_string()).arg(parent).arg(&sent.payload[..]);
+            }
+            pipe.ignore();
+        }
+        let trim = std::mem::take(&mut self.trim);
+        if let Some(upto) = &trim.upto {
+            pipe.cmd("XTRIM").arg(keys.events(&self.id)).arg("MINID").arg(after(upto)).ignore();
+        }
+        if !trim.chunks.is_empty() {
+            let marks = trim
+                .chunks
+                .iter()
+                .flat_map(|name| ["c", "a", "k", "s"].map(|m| format!("{m}:{name}")));
+            pipe.hdel(keys.job(&self.id), marks.collect::<Vec<_>>()).ignore();
+        }
+        let spent = std::mem::take(&mut self.spent);
+        if !spent.is_empty() {
+            pipe.unlink(spent.iter().map(|b| keys.blob(&b.hash)).collect::<Vec<_>>()).ignore();
+        }
+        if pipe.is_empty() { Ok(()) } else { link.call(&pipe).await }
+    }
+
+    async fn absorb(&mut self, reading: Reading) -> Result<(), Error> {
+        let entries = match reading {
+            Reading::Entries(entries) => entries,
+            Reading::Reconnected => return self.audit().await,
+            Reading::Failed(error) => return Err(error),
+        };
+        for Entry { id, letter, name, payload } in entries {
+            match letter.as_str() {
+                "o" => self.receive(&name, payload).await?,
+                "n" => self.supply(&name, payload).await?,
+                "r" => self.replace(&name).await?,
+                _ => self.reject(),
+            }
+            self.trim.upto = Some(id);
+        }
+        Ok(())
+    }
+
+    fn reject(&self) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An outcome: only if it is genuine, and only the tasks of it that are lacking.
+    async fn receive(&mut self, name: &str, payload: Vec<u8>) -> Result<(), Error> {
+        let Shared { link, keys, seal, .. } = &*self.shared;
+        let place = Binding::new(Kind::Outcome, &self.id, name);
+        let opened = name
+            .parse::<ChunkName>()
+            .and_then(|chunk| Ok((chunk, decode::<Outcome>(&seal.open(&place, payload)?)?)));
+        let Ok((name, outcome)) = opened else {
+            self.reject();
+            tracing::warn!(name, "an outcome that is not genuine was refused");
+            return Ok(());
+        };
+        let bytes = match &outcome.report {
+            Report::Values(Payload::Inline(bytes)) | Report::Refused(Payload::Inline(bytes)) => {
+                bytes.clone()
+            }
+            Report::Values(Payload::Blob(blob)) | Report::Refused(Payload::Blob(blob)) => {
+                self.spent.push(*blob);
+                let label = outcome.label(&self.id, name);
+                match blob::get(link, keys, seal, &label, blob).await {
+                    Ok(Some(bytes)) => bytes,
+                    // The outcome is genuine but its blob is not there: the tasks are run again.
+                    Ok(None) | Err(Error::Protocol(_)) => {
+                        return self.replace(&name.to_string()).await;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Report::Crashed(_) => Vec::new(),
+        };
+        let taken = self.ledger.take(name);
+        self.spent.extend(taken.spent);
+        self.trim.chunks.push(name);
+        if !taken.tasks.is_empty() {
+            let _ = self.events.send(Event::Outcome { name, lacking: taken.tasks, outcome, bytes });
+        }
+        if self.trim.chunks.len() >= 64 || !self.spent.is_empty() {
+            return self.send(&[], false).await;
+        }
+        Ok(())
+    }
+
+    /// A worker lacks a blob of the context.
+    async fn supply(&mut self, hash: &str, payload: Vec<u8>) -> Result<(), Error> {
+        let Shared { link, keys, seal, .. } = &*self.shared;
+        let place = Binding::new(Kind::Signal, &self.id, hash);
+        let asked = seal.open(&place, payload).and_then(|bytes| decode::<WorkerId>(&bytes));
+        let (Ok(worker), Ok(hash)) = (asked, hash.parse::<BlobHash>()) else {
+            self.reject();
+            return Ok(());
+        };
+        if let Some(bytes) = self.spec.blobs.get(&hash) {
+            blob::put(link, keys, seal, "", bytes).await?;
+            self.shared.tell(&worker, &Control::Blob(hash)).await?;
+        }
+        Ok(())
+    }
+
+    /// A payload or a result in Redis was not genuine: the chunk is published again.
+    async fn replace(&mut self, name: &str) -> Result<(), Error> {
+        self.reject();
+        match name.parse() {
+            Ok(name) => self.send(&[name], true).await,
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Asks Redis for what it knows of the chunks that are lacking, and publishes what it lost. A
+    /// chunk that it calls closed at two looks in a row, without an outcome between, is opened again.
+    async fn audit(&mut self) -> Result<(), Error> {
+        let names: Vec<ChunkName> = self.ledger.iter().map(|sent| sent.name).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let mut pipe = Pipeline::new();
+        script::invoke(&mut pipe, &script::AUDIT, &self.shared.keys.ring()).arg(self.id.as_str());
+        script::args(&mut pipe, names.iter().map(ChunkName::to_string));
+        let (states,): (Vec<String>,) = self.shared.link.call(&pipe).await?;
+        let with = |state: &str| -> Vec<ChunkName> {
+            names.iter().zip(&states).filter(|(_, s)| *s == state).map(|(name, _)| *name).collect()
+        };
+        let (gone, closed) = (with("gone"), with("closed"));
+        for name in with("split") {
+            self.ledger.split(name);
+        }
+        let before = std::mem::take(&mut self.suspects);
+        let (again, suspects) = closed.into_iter().partition(|name| before.contains(name));
+        self.suspects = suspects;
+        let again: Vec<ChunkName> = again;
+        self.send(&gone, false).await?;
+        if again.is_empty() { Ok(()) } else { self.send(&again, true).await }
+    }
+
+    /// The job's heartbeat: renews what must not expire, looks whether Redis still knows the job and
+    /// whether anyone is there to work on it.
+    async fn look(&mut self) -> Result<(), Error> {
+        let keys = &self.shared.keys;
+        let mut pipe = Pipeline::new();
+        for key in [keys.job(&self.id), keys.queue(&self.id), keys.events(&self.id)] {
+            pipe.cmd("PEXPIRE").arg(key).arg(ms(TTL)).ignore();
+        }
+        let arguments = self.ledger.iter().filter_map(|sent| sent.arguments.as_deref());
+        for hash in self.spec.blobs.keys().chain(arguments.map(|blob| &blob.hash)) {
+            pipe.cmd("PEXPIRE").arg(keys.blob(hash)).arg(ms(TTL)).ignore();
+        }
+        self.shared.link.call::<()>(&pipe).await?;
+        self.audit().await?;
+        if self.ledger.tasks() == 0 || !self.shared.roll().await?.is_empty() {
+            self.last_alive = Instant::now();
+        } else if self.last_alive.elapsed() >= STALL {
+            return Err(Error::NoWorkers { seconds: STALL.as_secs(), open: self.ledger.tasks() });
+        }
+        Ok(())
+    }
+}
+
+/// The id after `id` in a stream: ids are `<ms>-<sequence>`.
+fn after(id: &str) -> String {
+    match id.split_once('-').and_then(|(ms, n)| Some((ms, n.parse::<u64>().ok()?))) {
+        Some((ms, n)) => format!("{ms}-{}", n.saturating_add(1)),
+        None => id.to_owned(),
+    }
+}

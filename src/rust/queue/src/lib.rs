@@ -1,0 +1,39 @@
+//! The protocol over Redis: who publishes, who leases, who settles.
+//!
+//! This room knows Redis and nothing of R or clouds. Every rule stands once, in a Lua script
+//! (`scripts/`) where it must be atomic, and is called from `client` or `worker`.
+
+pub mod blob;
+pub mod client;
+pub mod connection;
+pub mod error;
+pub mod job;
+mod ledger;
+mod reader;
+pub mod script;
+pub mod worker;
+
+pub use client::{Client, Roll};
+pub use connection::{Link, check_server};
+pub use error::Error;
+pub use job::{Event, Job, JobSpec, Sender};
+pub use worker::{Leased, Settlement, Verdict, Wake, WorkerQueue};
+
+use std::time::Duration;
+
+/// How long a key outlives the last touch: longer than any pause that a heartbeat survives.
+pub const TTL: Duration = Duration::from_secs(600);
+
+/// How long a worker's or a client's lease lasts without renewal.
+pub const LEASE: Duration = Duration::from_secs(15);
+
+/// How often a lease is renewed.
+pub const BEAT: Duration = Duration::from_secs(5);
+
+/// How often a task that runs alone may kill its R process.
+pub const CRASHES: u32 = 3;
+
+/// A duration in the milliseconds that Redis counts.
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

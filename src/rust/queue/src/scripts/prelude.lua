@@ -1,0 +1,40 @@
+-- Stands before every script. KEYS[1] is the ring: it routes the call to the cluster's node, and
+-- every other name follows from its prefix (the keys share one hash tag).
+local prefix = string.sub(KEYS[1], 1, -5)
+local call = redis.call
+
+local function key(...)
+  return prefix .. table.concat({...}, ':')
+end
+
+-- Whatever touches a job renews all of its keys.
+local function touch(job, ttl)
+  call('PEXPIRE', key('job', job), ttl)
+  call('PEXPIRE', key('job', job, 'queue'), ttl)
+  call('PEXPIRE', key('job', job, 'events'), ttl)
+end
+
+-- The bell holds at most one token: it wakes one sleeper, and the lease that leaves work behind
+-- rings again.
+local function ring_bell(ttl)
+  if call('LLEN', key('bell')) == 0 then
+    call('RPUSH', key('bell'), '1')
+  end
+  call('PEXPIRE', key('bell'), ttl)
+end
+
+-- Tells the ring that the job has queued chunks, and wakes a worker.
+local function announce(job, ttl)
+  if not call('LPOS', KEYS[1], job) then
+    call('RPUSH', KEYS[1], job)
+  end
+  call('PEXPIRE', KEYS[1], ttl)
+  ring_bell(ttl)
+end
+
+-- A worker is registered by whatever it does, so that its leases are looked after.
+local function register(worker, slots, alive, ttl)
+  call('SADD', key('workers'), worker)
+  call('PEXPIRE', key('workers'), ttl)
+  call('SET', key('alive', worker), slots, 'PX', alive)
+end

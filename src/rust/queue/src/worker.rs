@@ -1,0 +1,418 @@
+//! The queue as one worker sees it: it leases, settles, reports crashes, releases, and waits.
+//!
+//! Two connections: one for commands, one that only waits. The caller makes one lease call at a
+//! time, and tells it all that it holds.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use redis::Pipeline;
+use rustbatch_protocol::bootstrap::Server;
+use rustbatch_protocol::{
+    Binding, BlobRef, Chunk, ChunkName, ClientId, Control, ControlMessage, JobId, Keys, Kind,
+    Outcome, Payload, Seal, WorkerId, decode, encode,
+};
+
+use crate::{CRASHES, Error, LEASE, Link, TTL, blob, ms, script};
+
+/// How long a worker waits for a server that went away before it exits.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long one blocking wait lasts at most.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// What wakes a worker that waits without a message for it.
+const NUDGE: &[u8] = b"nudge";
+
+/// A chunk that this worker holds.
+#[derive(Debug, Clone)]
+pub struct Leased {
+    /// The job.
+    pub job: JobId,
+    /// The tasks to run.
+    pub name: ChunkName,
+    /// The tasks that the arguments are of: more than `name` has after a split.
+    pub whole: ChunkName,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// What to run.
+    pub chunk: Chunk,
+}
+
+impl Leased {
+    /// What stands for it in the lists of Redis.
+    #[must_use]
+    pub fn entry(&self) -> String {
+        self.name.entry(&self.job)
+    }
+}
+
+/// An outcome to hand in.
+#[derive(Debug)]
+pub struct Settlement<'a> {
+    /// The chunk.
+    pub leased: &'a Leased,
+    /// How it ended.
+    pub outcome: &'a Outcome,
+}
+
+/// What became of a crash report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It concerned an attempt that is over.
+    Ignored,
+    /// The chunk's tasks will run one by one.
+    Split,
+    /// The task will be tried again.
+    Again,
+    /// The task has been settled as a crash.
+    Settled,
+}
+
+/// Why a wait ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// There may be work.
+    Bell,
+    /// A client says something.
+    Control(Control),
+    /// Time is up, or the worker nudged itself, or what came was not genuine.
+    Nothing,
+}
+
+/// A worker's end of the queue.
+#[derive(Debug)]
+pub struct WorkerQueue {
+    link: Link,
+    waiter: Link,
+    keys: Keys,
+    seal: Seal,
+    id: WorkerId,
+    slots: u32,
+    /// The last control message's number, by client: a repeated one is refused.
+    heard: Mutex<HashMap<ClientId, u64>>,
+    refused: AtomicU64,
+}
+
+impl WorkerQueue {
+    /// The end of the queue of worker `id` with `slots` slots. Does not connect yet.
+    ///
+    /// # Errors
+    /// Those of [`Link::new`].
+    pub fn new(server: &Server, seal: Seal, id: WorkerId, slots: u32) -> Result<Self, Error> {
+        Ok(Self {
+            link: Link::new(server, PATIENCE)?,
+            waiter: Link::new(server, PATIENCE)?,
+            keys: Keys::new(seal.cluster()),
+            seal,
+            id,
+            slots,
+            heard: Mutex::new(HashMap::new()),
+            refused: AtomicU64::new(0),
+        })
+    }
+
+    /// The worker's id.
+    #[must_use]
+    pub fn id(&self) -> &WorkerId {
+        &self.id
+    }
+
+    /// How many messages and payloads were not genuine.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    fn invoke<'p>(&self, pipe: &'p mut Pipeline, script: &redis::Script) -> &'p mut Pipeline {
+        script::invoke(pipe, script, &self.keys.ring())
+    }
+
+    /// Leases chunks for `free` slots; `held` are the entries of all that the worker holds. One call
+    /// at a time. What was leased by a call that was cut off is handed out by the next.
+    ///
+    /// # Errors
+    /// Those of [`Link::call`].
+    pub async fn lease(&self, free: usize, held: &[String]) -> Result<Vec<Leased>, Error> {
+        let mut pipe = Pipeline::new();
+        self.add_lease(&mut pipe, free, held);
+        let (handed,): (Vec<Handed>,) = self.link.call(&pipe).await?;
+        self.open(handed).await
+    }
+
+    /// Hands in an outcome, gives up its lease and leases for `free` slots, in one round trip.
+    /// `held` no longer names what is settled. Says also whether the outcome was the first.
+    ///
+    /// # Errors
+    /// Those of [`Link::call`]; [`Error::Protocol`] when the outcome cannot be sealed.
+    pub async fn settle(
+        &self,
+        settlement: &Settlement<'_>,
+        free: usize,
+        held: &[String],
+    ) -> Result<(bool, Vec<Leased>), Error> {
+        let Leased { job, name, .. } = settlement.leased;
+        let frame = self.seal_outcome(settlement)?;
+        let mut pipe = Pipeline::new();
+        self.invoke(&mut pipe, &script::SETTLE)
+            .arg(self.id.as_str())
+            .arg(job.as_str())
+            .arg(name.to_string())
+            .arg(frame)
+            .arg(ms(TTL));
+        self.add_lease(&mut pipe, free, held);
+        let (taken, handed): (bool, Vec<Handed>) = self.link.call(&pipe).await?;
+        if !taken {
+            self.discard(settlement.outcome).await?;
+        }
+        Ok((taken, self.open(handed).await?))
+    }
+
+    /// Reports that the R process died under a chunk; `outcome` is what the client is told when the
+    /// task ran alone and has used up its tries.
+    ///
+    /// # Errors
+    /// Those of [`Link::call`].
+    pub async fn crash(&self, settlement: &Settlement<'_>) -> Result<Verdict, Error> {
+        let Leased { job, name, attempt, .. } = settlement.leased;
+        let mut pipe = Pipeline::new();
+        self.invoke(&mut pipe, &script::CRASH)
+            .arg(self.id.as_str())
+            .arg(job.as_str())
+            .arg(name.to_string())
+            .arg(*attempt)
+            .arg(self.seal_outcome(settlement)?)
+            .arg(ms(TTL))
+            .arg(CRASHES);
+        let (verdict,): (String,) = self.link.call(&pipe).await?;
+        Ok(match verdict.as_str() {
+            "split" => Verdict::Split,
+            "again" => Verdict::Again,
+            "settled" => Verdict::Settled,
+            _ => Verdict::Ignored,
+        })
+    }
+
+    /// Gives a chunk back, without blame.
+    ///
+    /// # Errors
+    /// Those of [`Link::call`].
+    pub async fn release(&self, leased: &Leased) -> Result<(), Error> {
+        let mut pipe = Pipeline::new();
+        self.invoke(&mut pipe, &script::RELEASE)
+            .arg(self.id.as_str())
+            .arg(leased.job.as_str())
+            .arg(leased.name.to_string())
+            .arg(ms(TTL))
+            .ignore();
+        self.link.call(&pipe).await
+    }
+
+    /// Renews the lease; says of each job, given with its client, whether it is still wanted.
+    ///
+    /// # Errors
+    /// Those of [`Link::call`].
+    pub async fn beat(&self, jobs: &[(JobId, ClientId)]) -> Result<Vec<bool>, Error> {
+        let mut pipe = Pipeline::new();
+        self.invoke(&mut pipe, &script::BEAT)
+            .arg(self.id.as_str())
+            .arg(self.slots)
+            .arg(ms(LEASE))
+            .arg(ms(TTL));
+        script::args(
+            &mut pipe,
+            jobs.iter().flat_map(|(job, client)| [job.as_str(), client.as_str()]),
+        );
+        let (wanted,): (Vec<bool>,) = self.link.call(&pipe).await?;
+        Ok(wanted)
+    }
+
+    /// Waits for a message and, where `bell`, for work; at most five seconds. Never drop the future
+    /// half-way: the server would hand the next message to nobody.
+    ///
+    /// # Errors
+    /// Those of [`Link::call`].
+    pub async fn wait(&self, bell: bool) -> Result<Wake, Error> {
+        let mut pipe = Pipeline::new();
+        pipe.cmd("BLPOP").arg(self.keys.control(&self.id));
+        if bell {
+            pipe.arg(self.keys.bell());
+        }
+        pipe.arg(WAIT.as_secs());
+        let (popped,): (Option<(String, Vec<u8>)>,) = self.waiter.call(&pipe).await?;
+        Ok(match popped {
+            None => Wake::Nothing,
+            Some((key, _)) if key == self.keys.bell() => Wake::Bell,
+            Some((_, bytes)) if bytes == NUDGE => Wake::Nothing,
+            Some((_, bytes)) => self.hear(&bytes).map_or(Wake::Nothing, Wake::Control),
+        })
+    }
+
+    /// Ends this worker's own wait, so that it waits again, for something else.
+    ///
+    /// # Errors
+    /// Those of [`Link::call`].
+    pub async fn nudge(&self) -> Result<(), Error> {
+        let key = self.keys.control(&self.id);
+        let mut pipe = Pipeline::new();
+        pipe.rpush(&key, NUDGE).ignore();
+        pipe.cmd("PEXPIRE").arg(&key).arg(ms(TTL)).ignore();
+        self.link.call(&pipe).await
+    }
+
+    /// Says that this worker is no more, so that nobody waits for its lease to run out. What it
+    /// still holds has been released before.
+    ///
+    /// # Errors
+    /// Those of [`Link::call`].
+    pub async fn leave(&self) -> Result<(), Error> {
+        let mut pipe = Pipeline::new();
+        pipe.del(self.keys.alive(&self.id)).ignore();
+        pipe.srem(self.keys.workers(), self.id.as_str()).ignore();
+        pipe.del(self.keys.control(&self.id)).ignore();
+        self.link.call(&pipe).await
+    }
+
+    /// Fetches a shared blob; `None` when Redis does not have it. Cancel-safe.
+    ///
+    /// # Errors
+    /// Those of [`blob::get`].
+    pub async fn fetch(&self, blob: &BlobRef) -> Result<Option<Vec<u8>>, Error> {
+        blob::get(&self.link, &self.keys, &self.seal, "", blob).await
+    }
+
+    /// Asks the client of `job` for a blob; the answer is a [`Control::Blob`].
+    ///
+    /// # Errors
+    /// Those of [`Link::call`].
+    pub async fn need(&self, job: &JobId, blob: &BlobRef) -> Result<(), Error> {
+        let name = blob.hash.to_string();
+        let place = Binding::new(Kind::Signal, job, &name);
+        let frame = self.seal.seal(&place, &encode(&self.id)?)?;
+        let mut pipe = Pipeline::new();
+        self.invoke(&mut pipe, &script::SAY).arg(job.as_str()).arg("n").arg(&name).arg(frame);
+        pipe.arg(ms(TTL)).ignore();
+        self.link.call(&pipe).await
+    }
+
+    /// The arguments of a chunk; `None` when Redis no longer has them.
+    ///
+    /// # Errors
+    /// Those of [`blob::get`].
+    pub async fn arguments(&self, leased: &Leased) -> Result<Option<Vec<u8>>, Error> {
+        match &leased.chunk.arguments {
+            Payload::Inline(bytes) => Ok(Some(bytes.clone())),
+            Payload::Blob(blob) => {
+                let label = leased.whole.entry(&leased.job);
+                blob::get(&self.link, &self.keys, &self.seal, &label, blob).await
+            }
+        }
+    }
+
+    /// What R answered, as the payload of an outcome: long answers become a blob of their own.
+    ///
+    /// # Errors
+    /// Those of [`blob::put`].
+    pub async fn payload(
+        &self,
+        leased: &Leased,
+        outcome: &Outcome,
+        bytes: Vec<u8>,
+    ) -> Result<Payload, Error> {
+        let label = outcome.label(&leased.job, leased.name);
+        blob::payload(&self.link, &self.keys, &self.seal, &label, bytes).await
+    }
+
+    fn add_lease(&self, pipe: &mut Pipeline, free: usize, held: &[String]) {
+        self.invoke(pipe, &script::LEASE)
+            .arg(self.id.as_str())
+            .arg(self.slots)
+            .arg(ms(LEASE))
+            .arg(ms(TTL))
+            .arg(free);
+        script::args(pipe, held);
+    }
+
+    fn seal_outcome(&self, settlement: &Settlement<'_>) -> Result<Vec<u8>, Error> {
+        let Leased { job, name, .. } = settlement.leased;
+        let name = name.to_string();
+        let place = Binding::new(Kind::Outcome, job, &name);
+        Ok(self.seal.seal(&place, &encode(settlement.outcome)?)?)
+    }
+
+    /// Removes the blob of an outcome that came second.
+    async fn discard(&self, outcome: &Outcome) -> Result<(), Error> {
+        use rustbatch_protocol::Report::{Crashed, Refused, Values};
+        match &outcome.report {
+            Values(Payload::Blob(blob)) | Refused(Payload::Blob(blob)) => {
+                blob::remove(&self.link, &self.keys, &[*blob]).await
+            }
+            Values(_) | Refused(_) | Crashed(_) => Ok(()),
+        }
+    }
+
+    /// Opens what was handed out; what is not genuine is taken out of the queue.
+    async fn open(&self, handed: Vec<Handed>) -> Result<Vec<Leased>, Error> {
+        let mut leases = Vec::with_capacity(handed.len());
+        for (entry, attempt, whole, payload) in handed {
+            match self.open_one(&entry, attempt, &whole, payload.clone()) {
+                Ok(leased) => leases.push(leased),
+                Err(error) => {
+                    tracing::warn!(entry, %error, "a payload that is not genuine was refused");
+                    self.refused.fetch_add(1, Ordering::Relaxed);
+                    self.reject(&entry, &whole, &payload).await?;
+                }
+            }
+        }
+        Ok(leases)
+    }
+
+    fn open_one(
+        &self,
+        entry: &str,
+        attempt: u32,
+        whole: &str,
+        payload: Vec<u8>,
+    ) -> Result<Leased, rustbatch_protocol::Error> {
+        let (job, name) = ChunkName::from_entry(entry)?;
+        let chunk = decode(&self.seal.open(&Binding::new(Kind::Chunk, &job, whole), payload)?)?;
+        let range: ChunkName = whole.parse()?;
+        if !range.contains(&name) {
+            let text = format!("{name} of {whole}");
+            return Err(rustbatch_protocol::Error::Name(text, "part of a chunk"));
+        }
+        Ok(Leased { job, name, whole: range, attempt, chunk })
+    }
+
+    async fn reject(&self, entry: &str, whole: &str, payload: &[u8]) -> Result<(), Error> {
+        let (job, chunk) = entry.split_once('/').unwrap_or((entry, ""));
+        let mut pipe = Pipeline::new();
+        self.invoke(&mut pipe, &script::REJECT).arg(self.id.as_str()).arg(job).arg(chunk);
+        pipe.arg(ms(TTL)).arg(whole).arg(payload).ignore();
+        self.link.call(&pipe).await
+    }
+
+    /// A control message, if it is genuine and new.
+    fn hear(&self, bytes: &[u8]) -> Option<Control> {
+        let heard = ControlMessage::read(bytes).ok().and_then(|message| {
+            let (client, counter) = (message.client.clone(), message.counter);
+            let control = message.open(&self.seal, &self.id).ok()?;
+            let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = heard.entry(client).or_default();
+            (counter > *last).then(|| {
+                *last = counter;
+                control
+            })
+        });
+        if heard.is_none() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!("a control message that is not genuine, or not new, was refused");
+        }
+        heard
+    }
+}
+
+/// Entry, attempt, the name under which the payload is sealed, the payload.
+type Handed = (String, u32, String, Vec<u8>);

@@ -1,0 +1,117 @@
+//! A loop as R would run it: it pushes chunks and checks every value that comes back.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use rustbatch_protocol::{BlobRef, Cause, Outcome, Payload, Report};
+use rustbatch_queue::{Client, Event, Job, JobSpec, Leased, WorkerQueue};
+use tokio::sync::mpsc;
+
+use super::name;
+
+/// The argument of a task: `size` bytes that no compression shortens and no other task has.
+pub fn argument(task: u64, size: usize) -> Vec<u8> {
+    let mut state = task.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut bytes = Vec::with_capacity(size + 8);
+    while bytes.len() < size {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(size);
+    bytes
+}
+
+/// What the tasks of `leased` make of their arguments: each byte inverted.
+pub fn values(leased: &Leased, arguments: &[u8]) -> Vec<u8> {
+    let size = arguments.len() / leased.whole.n as usize;
+    let skip = (leased.name.first - leased.whole.first) as usize * size;
+    let mine = &arguments[skip..skip + leased.name.n as usize * size];
+    mine.iter().map(|byte| !byte).collect()
+}
+
+/// The outcome of a chunk that `queue`'s worker ran, or saw crash.
+pub fn outcome(queue: &WorkerQueue, leased: &Leased, values: Option<Vec<u8>>) -> Outcome {
+    let crash = || Report::Crashed(Cause { signal: Some(11), ..Cause::default() });
+    Outcome {
+        worker: queue.id().clone(),
+        attempt: leased.attempt,
+        elapsed_us: 1,
+        report: values.map_or_else(crash, |bytes| Report::Values(Payload::Inline(bytes))),
+        output: Vec::new(),
+    }
+}
+
+/// An open job and the tasks that have come back.
+pub struct Loop {
+    pub job: Job,
+    pub context: BlobRef,
+    events: mpsc::UnboundedReceiver<Event>,
+    size: usize,
+    /// The tasks that came, and whether with a value (or else crashed).
+    pub came: BTreeMap<u64, bool>,
+}
+
+impl Loop {
+    /// A job whose tasks have arguments of eight bytes.
+    pub async fn open(client: &Client) -> Self {
+        Self::open_with(client, 8).await
+    }
+
+    /// A job whose tasks have arguments of `size` bytes.
+    pub async fn open_with(client: &Client, size: usize) -> Self {
+        let bytes = Arc::new(b"the context".to_vec());
+        let context = client.export(&bytes).await.unwrap();
+        let spec = JobSpec { context, blobs: HashMap::from([(context.hash, bytes)]), seed: None };
+        let (sender, plain) = std::sync::mpsc::channel();
+        let job = Job::open(client, spec, sender).unwrap();
+        // R's thread waits on a plain channel; here it only hands on.
+        let (hand_on, events) = mpsc::unbounded_channel();
+        std::thread::spawn(move || plain.into_iter().all(|event| hand_on.send(event).is_ok()));
+        Self { job, context, events, size, came: BTreeMap::new() }
+    }
+
+    pub fn push(&self, first: u64, n: u32) {
+        let tasks = name(first, n).tasks();
+        let arguments = tasks.flat_map(|task| argument(task, self.size)).collect();
+        self.job.push(name(first, n), arguments).unwrap();
+    }
+
+    /// Takes the next event in: each of its tasks for the first time, with the right value.
+    pub async fn receive(&mut self) -> Outcome {
+        match self.events.recv().await.expect("the job is open") {
+            Event::Outcome { name, lacking, outcome, bytes } => {
+                for task in lacking {
+                    let came = matches!(outcome.report, Report::Values(_));
+                    if came {
+                        let at = (task - name.first) as usize * self.size;
+                        let wanted =
+                            argument(task, self.size).iter().map(|b| !b).collect::<Vec<_>>();
+                        assert!(
+                            bytes[at..at + self.size] == wanted,
+                            "task {task} has a wrong value"
+                        );
+                    }
+                    assert_eq!(self.came.insert(task, came), None, "task {task} came twice");
+                }
+                outcome
+            }
+            Event::Failed(error) => panic!("the job failed: {error}"),
+        }
+    }
+
+    /// Receives until `n` tasks have come.
+    pub async fn collect(&mut self, n: usize) {
+        while self.came.len() < n {
+            self.receive().await;
+        }
+    }
+
+    /// Exactly the tasks 1 to `n` came, all but `crashed` with a value, and nothing is under way.
+    pub fn assert_came(&mut self, n: u64, crashed: &[u64]) {
+        let wanted: BTreeMap<u64, bool> = (1..=n).map(|t| (t, !crashed.contains(&t))).collect();
+        assert_eq!(self.came, wanted);
+        assert!(self.events.try_recv().is_err(), "something came twice");
+    }
+}

@@ -1,0 +1,303 @@
+# The evaluator: plain base R that evaluates what the worker sends it. It reads framed requests from
+# descriptor 3 and writes framed answers to descriptor 4, one request in flight. It lives in an
+# environment of its own, so that a task can neither see nor remove it.
+#
+# A frame to R:   integer kind, integer request, double length, payload.
+# A frame from R: integer kind, integer request, integer pid, integer 0, double length, payload.
+local({
+  to_r <- c(hello = 1L, context = 2L, object = 3L, chunk = 4L)
+  from_r <- c(ready = 1L, need = 2L, done = 3L, refused = 4L, interrupted = 5L)
+  pid <- Sys.getpid()
+  request <- 0L
+  mark <- ""
+
+  # ---- the pipes ------------------------------------------------------------------------------
+  requests <- answers <- NULL
+  own <- function(connection) {
+    now <- tryCatch(getConnection(as.integer(connection)), error = function(e) NULL)
+    !is.null(now) && identical(attr(now, "conn_id"), attr(connection, "conn_id"))
+  }
+  # A task may have closed all connections; another may have the number of ours by now.
+  open_pipes <- function() {
+    if (is.null(requests) || !own(requests)) requests <<- file("/dev/fd/3", "rb", raw = TRUE)
+    if (is.null(answers) || !own(answers)) answers <<- file("/dev/fd/4", "wb", raw = TRUE)
+  }
+  receive <- function() {
+    head <- readBin(requests, "integer", 2L)
+    # The worker is gone: nothing is left to do, and nobody to tell.
+    if (length(head) < 2L) leave()
+    request <<- head[2L]
+    list(kind = head[1L], size = readBin(requests, "double", 1L))
+  }
+  # More than 2^31 - 1 bytes can be neither read nor written in one call.
+  piece <- 2^30
+  take <- function(size) {
+    if (size <= piece) return(readBin(requests, "raw", size))
+    bytes <- raw(size)
+    for (start in seq(0, size - 1, by = piece)) {
+      n <- min(piece, size - start)
+      bytes[start + seq_len(n)] <- readBin(requests, "raw", n)
+    }
+    bytes
+  }
+  send <- function(kind, bytes = raw()) {
+    # A forked child of a task must not answer in its parent's place.
+    if (Sys.getpid() != pid) leave()
+    open_pipes()
+    writeBin(c(from_r[[kind]], request, pid, 0L), answers)
+    writeBin(as.double(length(bytes)), answers)
+    size <- length(bytes)
+    if (size <= piece) {
+      writeBin(bytes, answers)
+    } else {
+      for (start in seq(0, size - 1, by = piece)) {
+        writeBin(bytes[start + seq_len(min(piece, size - start))], answers)
+      }
+    }
+    flush(answers)
+  }
+  leave <- function() tools::pskill(Sys.getpid(), 9L)
+  pack <- function(value) serialize(value, NULL, xdr = FALSE)
+
+  # ---- the session as it was before the task --------------------------------------------------
+  home <- getwd()
+  connections <- integer()
+  settings <- options()
+  path <- search()
+  # What stands in the global environment between tasks.
+  globals <- list()
+
+  # Cheap enough for every task.
+  tidy <- function() {
+    while (sink.number() > 0L) sink()
+    if (sink.number("message") != 2L) sink(type = "message")
+    now <- getAllConnections()
+    if (!identical(now, connections)) {
+      open_pipes()
+      ours <- c(0:2, as.integer(requests), as.integer(answers))
+      for (other in setdiff(getAllConnections(), ours)) {
+        tryCatch(close(getConnection(other)), error = function(e) NULL)
+      }
+      connections <<- getAllConnections()
+    }
+    if (!identical(getwd(), home)) setwd(home)
+  }
+  # For tasks that took long enough to bear it, and after every chunk.
+  tidy_session <- function() {
+    now <- options()
+    if (!identical(now, settings)) {
+      added <- setdiff(names(now), names(settings))
+      options(c(settings, stats::setNames(vector("list", length(added)), added)))
+    }
+    for (added in setdiff(search(), path)) try(detach(added, character.only = TRUE), silent = TRUE)
+    for (lost in setdiff(path, search())) {
+      try(attachNamespace(sub("^package:", "", lost)), silent = TRUE)
+    }
+    globals <<- restore(globalenv(), globals)
+  }
+  # Makes the bindings of an environment what they were; says what they are.
+  restore <- function(env, before) {
+    now <- as.list.environment(env, all.names = TRUE)
+    now$.Random.seed <- NULL
+    if (identical(now, before)) return(before)
+    for (name in setdiff(names(now), names(before))) {
+      if (bindingIsLocked(name, env)) unlockBinding(name, env)
+      rm(list = name, envir = env)
+    }
+    for (name in names(before)) {
+      if (exists(name, envir = env, inherits = FALSE) && bindingIsLocked(name, env)) {
+        unlockBinding(name, env)
+      }
+      assign(name, before[[name]], envir = env)
+    }
+    now <- as.list.environment(env, all.names = TRUE)
+    now$.Random.seed <- NULL
+    now
+  }
+
+  # ---- the context of a job -------------------------------------------------------------------
+  context <- NULL
+  load_context <- function(bytes) {
+    tidy_session()
+    context <<- NULL
+    # Arguments stand behind the exports, so that an exported function sees both, and a task that
+    # changes an export is noticed by a look at the exports alone.
+    arguments <- new.env(parent = globalenv())
+    exports <- new.env(parent = arguments)
+    parts <- unserialize(bytes, refhook = function(name) exports)
+    if (length(parts$lib_paths)) .libPaths(unique(c(parts$lib_paths, .libPaths())))
+    if (length(parts$options)) options(parts$options)
+    settings <<- options()
+    if (length(parts$language)) Sys.setenv(LANGUAGE = parts$language)
+    for (name in names(parts$data)) {
+      send("need", charToRaw(parts$data[[name]]))
+      frame <- receive()
+      parts$objects[[name]] <- unserialize(take(frame$size))
+    }
+    for (package in parts$packages) {
+      suppressWarnings(suppressPackageStartupMessages(
+        library(package, character.only = TRUE)
+      ))
+    }
+    path <<- search()
+    if (!is.null(parts$namespace)) {
+      namespace <- tryCatch(asNamespace(parts$namespace), error = function(e) NULL)
+      if (!is.null(namespace)) parent.env(arguments) <- namespace
+    }
+    for (name in names(parts$objects)) {
+      assign(name, parts$objects[[name]], envir = exports)
+    }
+    before <- as.list.environment(exports, all.names = TRUE)
+    globals <<- if (parts$global) restore(globalenv(), before) else restore(globalenv(), list())
+    context <<- list(
+      expr = parts$expr, seed = parts$seed, arguments = arguments, exports = exports,
+      before = before, chunks = 0L
+    )
+  }
+
+  # ---- a chunk --------------------------------------------------------------------------------
+  # Where in the chunk we are; what has been signalled and what failed so far.
+  at <- marks <- 0L
+  notes <- failures <- NULL
+
+  say_mark <- function() {
+    marks <<- marks + 1L
+    text <- sprintf("\001%s:%d.%d\002", mark, at, marks)
+    cat(text)
+    cat(text, file = stderr())
+  }
+  note <- function(condition, restart) {
+    # What was printed before the condition stays before it.
+    say_mark()
+    notes[[length(notes) + 1L]] <<- list(task = at, mark = marks, condition = condition)
+    invokeRestart(restart)
+  }
+  fail <- function(condition) {
+    calls <- sys.calls()
+    # Without the evaluator's own frames around the task, and without this handler's.
+    inner <- Position(function(call) identical(call[[1L]], quote(evaluate)), calls, right = TRUE)
+    calls <- calls[seq_along(calls) > inner + 1L & seq_along(calls) < length(calls) - 1L]
+    shown <- utils::tail(calls, 30L)
+    failures[[length(failures) + 1L]] <<- list(
+      task = at,
+      calls = vapply(shown, function(call) deparse(call, nlines = 1L)[1L], "")
+    )
+  }
+  evaluate <- function(expr, env) eval(expr, env)
+
+  # The tasks of a chunk, under handlers that are set once: setting them costs as much as a short
+  # task. An error ends the inner loop, and the outer one goes on with the next task.
+  run_tasks <- function(arguments, offset, n, seeds) {
+    values <- vector("list", n)
+    at <<- marks <<- 0L
+    by_name <- is.null(attr(arguments, "tasks"))
+    step <- function() {
+      at <<- at + 1L
+      k <- at
+      if (by_name) {
+        for (name in names(arguments)) {
+          assign(name, arguments[[name]][[offset + k]], envir = context$arguments)
+        }
+      } else {
+        task <- arguments[[offset + k]]
+        for (name in names(task)) assign(name, task[[name]], envir = context$arguments)
+      }
+      if (!is.null(seeds)) {
+        assign(".Random.seed", c(context$seed, seeds[, k]), envir = globalenv())
+      }
+      started <- Sys.time()
+      value <- evaluate(context$expr, context$exports)
+      if (!is.null(value)) values[[k]] <<- value
+      after_task(started)
+    }
+    while (at < n) {
+      tryCatch(
+        withCallingHandlers(
+          while (at < n) step(),
+          error = fail,
+          warning = function(w) {
+            # From 2 on, R makes an error of it; below 0 nobody wants to know.
+            if (getOption("warn") < 0) invokeRestart("muffleWarning")
+            if (getOption("warn") < 2) note(w, "muffleWarning")
+          },
+          message = function(m) note(m, "muffleMessage")
+        ),
+        error = function(e) {
+          values[[at]] <<- e
+          after_task(NULL)
+        }
+      )
+    }
+    values
+  }
+  after_task <- function(started) {
+    tidy()
+    now <- as.list.environment(context$exports, all.names = TRUE)
+    if (!identical(now, context$before)) {
+      context$before <<- restore(context$exports, context$before)
+    }
+    if (is.null(started) || Sys.time() - started > 0.001) {
+      say_mark()
+      tidy_session()
+    }
+  }
+  run_chunk <- function(size) {
+    numbers <- readBin(requests, "integer", 3L)
+    offset <- numbers[1L]
+    n <- numbers[2L]
+    seeds <- if (numbers[3L] == 1L) matrix(readBin(requests, "integer", 6L * n), nrow = 6L)
+    arguments <- unserialize(take(size - 12 - 24 * n * numbers[3L]))
+    # A short loop does not pay for compiling.
+    context$chunks <<- context$chunks + 1L
+    if (context$chunks == 2L || n >= 50L && context$chunks < 2L) {
+      context$expr <<- compiler::compile(
+        context$expr, context$exports, options = list(suppressAll = TRUE)
+      )
+      context$chunks <<- 2L
+    }
+    notes <<- failures <<- NULL
+    values <- tryCatch(
+      allowInterrupts(run_tasks(arguments, offset, n, seeds)),
+      interrupt = function(i) NULL
+    )
+    suppressWarnings(rm(list = ".Random.seed", envir = globalenv()))
+    tidy()
+    tidy_session()
+    if (is.null(values)) return(send("interrupted"))
+    answer <- list(values = values, notes = notes, failures = failures)
+    # What cannot be serialized is an error of its tasks, not of the evaluator.
+    send("done", tryCatch(pack(answer), error = function(e) pack(list(
+      values = lapply(values, function(value) {
+        tryCatch({ pack(value); value }, error = function(e) e)
+      }),
+      notes = notes, failures = failures
+    ))))
+  }
+
+  # ---- the loop -------------------------------------------------------------------------------
+  # A loop within a task runs in the task's own process.
+  setHook(packageEvent("foreach", "onLoad"), function(...) foreach::registerDoSEQ())
+  open_pipes()
+  connections <- getAllConnections()
+  suspendInterrupts(repeat {
+    frame <- receive()
+    if (frame$kind == to_r[["hello"]]) {
+      mark <- rawToChar(take(frame$size))
+      send("ready")
+    } else if (frame$kind == to_r[["context"]]) {
+      bytes <- take(frame$size)
+      tryCatch(
+        {
+          load_context(bytes)
+          send("ready")
+        },
+        error = function(e) send("refused", pack(e))
+      )
+      rm(bytes)
+    } else if (frame$kind == to_r[["chunk"]]) {
+      run_chunk(frame$size)
+    } else {
+      leave()
+    }
+  })
+})

@@ -1,0 +1,321 @@
+//! One R process: how it is started, asked, interrupted, and seen to die.
+//!
+//! Death is seen by waiting for the process, never by the end of a pipe, which a forked child would
+//! keep open. One request is in flight; an evaluator in doubt is never used again.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use command_fds::{CommandFdExt, FdMapping};
+use rustbatch_protocol::{BlobHash, Cause, Output, Secret, Stream};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::sync::Notify;
+
+use crate::exec;
+use crate::output::Capture;
+use crate::pipe::{Answer, Answers, FromR, Requests, ToR};
+
+/// The script that R runs.
+const SCRIPT: &str = include_str!("evaluator.R");
+
+/// How long an interrupted evaluator may take to answer.
+const INTERRUPT: Duration = Duration::from_secs(1);
+
+/// How long R may take to start.
+const START: Duration = Duration::from_secs(60);
+
+/// R processes are to be killed before the worker, which reports their death.
+const OOM_SCORE: u32 = 500;
+
+/// Why an evaluator can't be used any more.
+#[derive(Debug)]
+pub enum Fault {
+    /// The process is gone.
+    Died(Cause),
+    /// It was cancelled, and is gone or in doubt.
+    Cancelled,
+}
+
+/// A running R process.
+#[derive(Debug)]
+pub struct Evaluator {
+    child: Child,
+    pid: Pid,
+    requests: Requests,
+    answers: Answers,
+    out: Option<ChildStdout>,
+    err: Option<ChildStderr>,
+    capture: Capture,
+    request: i32,
+    /// The context that it has loaded.
+    pub context: Option<BlobHash>,
+}
+
+impl Evaluator {
+    /// Starts `r` and waits until it is ready. Call it on the process' first thread.
+    ///
+    /// # Errors
+    /// When R can't be run, or ends or does not answer: with its last words.
+    pub async fn start(r: &Path) -> io::Result<Self> {
+        let secret = Secret::random().map_err(io::Error::other)?;
+        let mut evaluator = Self::spawn(r, &secret)?;
+        let (hello, never) = ([secret.expose().as_bytes()], Notify::new());
+        let greeted = evaluator.ask(ToR::Hello, &hello, &never);
+        match tokio::time::timeout(START, greeted).await {
+            Ok(Ok(_)) => Ok(evaluator),
+            Ok(Err(Fault::Died(cause))) => {
+                let said = if cause.stderr.is_empty() {
+                    String::new()
+                } else {
+                    format!(": {}", cause.stderr)
+                };
+                Err(io::Error::other(format!(
+                    "R ({}) did not start: it {}{said}",
+                    r.display(),
+                    cause.words()
+                )))
+            }
+            Ok(Err(Fault::Cancelled)) | Err(_) => {
+                let _ = evaluator.end(None).await;
+                Err(io::Error::other(format!(
+                    "R ({}) did not start within {} s",
+                    r.display(),
+                    START.as_secs()
+                )))
+            }
+        }
+    }
+
+    fn spawn(r: &Path, secret: &Secret) -> io::Result<Self> {
+        let (to_r, requests) =
+            io::pipe().map(|(read, write)| (OwnedFd::from(read), OwnedFd::from(write)))?;
+        let (answers, from_r) =
+            io::pipe().map(|(read, write)| (OwnedFd::from(read), OwnedFd::from(write)))?;
+        let (script, mut writer) = io::pipe()?;
+        let mut command = exec::command(r, Some(OOM_SCORE))?;
+        command
+            .args(["--no-echo", "--no-restore", "--no-save", "--no-init-file", "--file=/dev/fd/5"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .fd_mappings(vec![
+                FdMapping { parent_fd: to_r, child_fd: 3 },
+                FdMapping { parent_fd: from_r, child_fd: 4 },
+                FdMapping { parent_fd: script.into(), child_fd: 5 },
+            ])
+            .map_err(io::Error::other)?;
+        let mut command = Command::from(command);
+        let mut child = command.process_group(0).kill_on_drop(true).spawn()?;
+        // The command holds our copies of R's ends; without them a dead R ends the pipes.
+        drop(command);
+        let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let pid = id.ok_or_else(|| io::Error::other("R ended at once"))?;
+        // Shorter than what a pipe holds, so this does not wait for R.
+        io::Write::write_all(&mut writer, SCRIPT.as_bytes())?;
+        Ok(Self {
+            out: child.stdout.take(),
+            err: child.stderr.take(),
+            child,
+            pid,
+            requests: Requests::new(pipe::Sender::from_owned_fd(requests)?),
+            answers: Answers::new(pipe::Receiver::from_owned_fd(answers)?),
+            capture: Capture::new(secret.expose()),
+            request: 0,
+            context: None,
+        })
+    }
+
+    /// Sends a request and waits for its answer, which is never [`FromR::Need`] for the last object.
+    /// `cancel` interrupts it. After a fault the process is gone, and its group with it.
+    ///
+    /// # Errors
+    /// A [`Fault`].
+    pub async fn ask(
+        &mut self,
+        kind: ToR,
+        parts: &[&[u8]],
+        cancel: &Notify,
+    ) -> Result<Answer, Fault> {
+        self.request = self.request.wrapping_add(1);
+        match self.exchange(kind, parts, cancel).await {
+            Ok(answer) => Ok(answer),
+            Err(Trouble::Ended(status)) => Err(Fault::Died(self.cause(status, None).await)),
+            Err(Trouble::Broken(reason)) => Err(Fault::Died(self.end(Some(reason)).await)),
+            Err(Trouble::Cancelled) => {
+                if !self.interrupt().await {
+                    self.end(None).await;
+                }
+                Err(Fault::Cancelled)
+            }
+        }
+    }
+
+    /// Whether the process may be used after a cancelled request.
+    pub fn is_sound(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// What the tasks have printed since the last call.
+    pub fn printed(&mut self) -> Vec<Output> {
+        self.capture.take()
+    }
+
+    /// Waits, between requests, until the process dies; reads what its children print. Cancel-safe.
+    pub async fn idle(&mut self) {
+        let Self { child, out, err, capture, .. } = self;
+        watch(child, out, err, capture).await;
+    }
+
+    /// Kills the process and its group, and says how it ended.
+    pub async fn end(&mut self, reason: Option<String>) -> Cause {
+        let _ = kill_process_group(self.pid, Signal::KILL);
+        let status = self.child.wait().await.ok();
+        self.cause(status, reason).await
+    }
+
+    async fn exchange(
+        &mut self,
+        kind: ToR,
+        parts: &[&[u8]],
+        cancel: &Notify,
+    ) -> Result<Answer, Trouble> {
+        let Self { child, requests, answers, out, err, capture, request, pid, .. } = self;
+        let talk = async {
+            requests.send(kind, *request, parts).await?;
+            loop {
+                let answer = answers.next().await?;
+                // A forked child of a task that answers too is not listened to.
+                if answer.pid == pid.as_raw_pid() {
+                    return Ok::<_, io::Error>(answer);
+                }
+            }
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = talk => answer,
+            status = watch(child, out, err, capture) => return Err(Trouble::Ended(status)),
+            () = cancel.notified() => return Err(Trouble::Cancelled),
+        };
+        match answer {
+            Ok(answer) if answer.request == *request => {
+                drain(out, Stream::Out, capture).await;
+                drain(err, Stream::Err, capture).await;
+                Ok(answer)
+            }
+            Ok(answer) => Err(Trouble::Broken(format!(
+                "R answered request {} instead of {request}",
+                answer.request
+            ))),
+            // R may have closed the pipe because it is about to end.
+            Err(error) => match tokio::time::timeout(INTERRUPT, child.wait()).await {
+                Ok(status) => Err(Trouble::Ended(status.ok())),
+                Err(_) => Err(Trouble::Broken(error.to_string())),
+            },
+        }
+    }
+
+    /// Sends SIGINT to the process and what it started. Says whether it has confirmed, in time, that
+    /// this very request was interrupted: only then may it be used again.
+    async fn interrupt(&mut self) -> bool {
+        let _ = kill_process_group(self.pid, Signal::INT);
+        let Self { child, answers, out, err, capture, request, .. } = self;
+        let confirmed = async {
+            tokio::select! {
+                answer = answers.next() => {
+                    answer.is_ok_and(|a| a.request == *request && a.kind == FromR::Interrupted)
+                }
+                _ = watch(child, out, err, capture) => false,
+            }
+        };
+        tokio::time::timeout(INTERRUPT, confirmed).await.unwrap_or(false)
+    }
+
+    /// How the process ended; what is left of its group ends too.
+    async fn cause(&mut self, status: Option<ExitStatus>, reason: Option<String>) -> Cause {
+        use std::os::unix::process::ExitStatusExt;
+        let _ = kill_process_group(self.pid, Signal::KILL);
+        drain(&mut self.out, Stream::Out, &mut self.capture).await;
+        drain(&mut self.err, Stream::Err, &mut self.capture).await;
+        Cause {
+            exit: status.and_then(|s| s.code()),
+            signal: status.and_then(|s| s.signal()),
+            out_of_memory: false,
+            reason,
+            stderr: self.capture.last_words(),
+        }
+    }
+}
+
+impl Drop for Evaluator {
+    fn drop(&mut self) {
+        // While the leader has not been waited for, its number can't have become another group's.
+        if self.is_sound() {
+            let _ = kill_process_group(self.pid, Signal::KILL);
+        }
+    }
+}
+
+enum Trouble {
+    Ended(Option<ExitStatus>),
+    Broken(String),
+    Cancelled,
+}
+
+/// Reads what the process prints until it ends. Cancel-safe.
+async fn watch(
+    child: &mut Child,
+    out: &mut Option<ChildStdout>,
+    err: &mut Option<ChildStderr>,
+    capture: &mut Capture,
+) -> Option<ExitStatus> {
+    let (mut from_out, mut from_err) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    loop {
+        tokio::select! {
+            status = child.wait() => return status.ok(),
+            n = some(out, &mut from_out), if out.is_some() => match n {
+                0 => *out = None,
+                n => capture.feed(Stream::Out, &from_out[..n]),
+            },
+            n = some(err, &mut from_err), if err.is_some() => match n {
+                0 => *err = None,
+                n => capture.feed(Stream::Err, &from_err[..n]),
+            },
+        }
+    }
+}
+
+async fn some<R: tokio::io::AsyncRead + Unpin>(pipe: &mut Option<R>, buffer: &mut [u8]) -> usize {
+    match pipe {
+        Some(pipe) => pipe.read(buffer).await.unwrap_or(0),
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads what already stands in the pipe, without waiting for more.
+async fn drain<R: tokio::io::AsyncRead + Unpin>(
+    pipe: &mut Option<R>,
+    stream: Stream,
+    capture: &mut Capture,
+) {
+    let mut buffer = vec![0; 1 << 16];
+    let none = async { 0 };
+    tokio::pin!(none);
+    loop {
+        // Polled first, the read takes what is there; the other branch stands for "nothing now".
+        let n = tokio::select! {
+            biased;
+            n = some(pipe, &mut buffer) => n,
+            n = &mut none => n,
+        };
+        if n == 0 {
+            return;
+        }
+        capture.feed(stream, &buffer[..n]);
+    }
+}

@@ -1,0 +1,73 @@
+//! `rustbatch-worker`: leases chunks, supervises R processes, settles outcomes.
+//!
+//! One runs on each instance. It knows nothing of R's packages: R only evaluates, and any image with
+//! R will do. What it must know it is told over standard input, so that no secret stands on a command
+//! line or in an environment.
+
+mod evaluator;
+mod exec;
+mod output;
+mod pipe;
+mod server;
+mod slot;
+mod store;
+mod supervisor;
+
+use std::io::{self, BufRead};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use serde::de::DeserializeOwned;
+
+/// The worker of rustBatch. The R package starts it; there is no need to do so by hand.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Work for a cluster; reads its bootstrap, one line of JSON, from standard input
+    Work,
+    /// Supervise a private Redis; reads its bootstrap, one line of JSON, from standard input
+    Server,
+    /// Become a program that dies with its parent
+    Exec(exec::Exec),
+}
+
+/// Both verbs run on one thread, the process' first: it lives as long as the process, which is what
+/// a child that dies with its parent's thread needs.
+fn main() -> ExitCode {
+    let result = match Arguments::parse().verb {
+        Verb::Exec(exec) => exec.run(),
+        Verb::Work => bootstrap().and_then(|bootstrap| {
+            runtime()?.block_on(supervisor::work(bootstrap)).map_err(io::Error::other)
+        }),
+        Verb::Server => bootstrap().and_then(|bootstrap| {
+            runtime()?.block_on(server::run(bootstrap)).map_err(io::Error::other)
+        }),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            exec::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Reads one line of JSON from standard input, which stays open as the life line. The text is not
+/// quoted in an error: it holds secrets.
+fn bootstrap<T: DeserializeOwned>() -> io::Result<T> {
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    serde_json::from_str(&line).map_err(|e| {
+        io::Error::other(format!("standard input is no bootstrap (column {})", e.column()))
+    })
+}

@@ -1,0 +1,186 @@
+//! What R prints: read from its standard streams, told apart by task, and cut where it is too much.
+//!
+//! After a task that took long enough, and before each condition, R writes a mark on both streams: a
+//! secret, the number of the task, and the number of the mark. When R has answered, all it printed stands in the pipes, so the
+//! rest belongs to the chunk.
+
+use std::collections::VecDeque;
+
+use rustbatch_protocol::{Output, Stream};
+
+/// How many bytes of one stream are kept of what is printed between two marks.
+const MOST: usize = 1 << 20;
+
+/// How much of standard error is kept to explain a death, in bytes.
+const TAIL: usize = 4096;
+
+/// Cuts one stream at its marks.
+#[derive(Debug)]
+struct Splitter {
+    stream: Stream,
+    secret: Vec<u8>,
+    /// What has come and is not yet known to hold no part of a mark.
+    pending: Vec<u8>,
+    task: u32,
+    kept: Vec<u8>,
+    cut: u64,
+    done: Vec<Output>,
+}
+
+impl Splitter {
+    fn new(stream: Stream, secret: &str) -> Self {
+        let secret = format!("\u{1}{secret}:").into_bytes();
+        Self {
+            stream,
+            secret,
+            pending: Vec::new(),
+            task: 0,
+            kept: Vec::new(),
+            cut: 0,
+            done: Vec::new(),
+        }
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        self.pending.extend_from_slice(bytes);
+        while let Some(at) = find(&self.pending, &self.secret) {
+            let after = at + self.secret.len();
+            let Some(end) = self.pending[after..].iter().position(|&b| b == 2) else {
+                // The mark's end has not come yet.
+                let rest = self.pending.split_off(at);
+                let text = std::mem::replace(&mut self.pending, rest);
+                self.keep(&text);
+                return;
+            };
+            let numbers = String::from_utf8_lossy(&self.pending[after..after + end]).into_owned();
+            let rest = self.pending.split_off(after + end + 1);
+            let mut text = std::mem::replace(&mut self.pending, rest);
+            text.truncate(at);
+            self.keep(&text);
+            let (task, mark) = numbers.split_once('.').unwrap_or(("1", "0"));
+            self.task = task.parse().unwrap_or(1_u32).saturating_sub(1);
+            self.close(mark.parse().unwrap_or(0));
+        }
+        // A mark may have begun in the last bytes.
+        let safe = self.pending.len().saturating_sub(self.secret.len() - 1);
+        let begins = self.pending[safe..]
+            .iter()
+            .position(|&b| b == 1)
+            .map_or(self.pending.len(), |i| safe + i);
+        let rest = self.pending.split_off(begins);
+        let text = std::mem::replace(&mut self.pending, rest);
+        self.keep(&text);
+    }
+
+    fn keep(&mut self, text: &[u8]) {
+        let room = MOST.saturating_sub(self.kept.len()).min(text.len());
+        self.kept.extend_from_slice(&text[..room]);
+        self.cut += (text.len() - room) as u64;
+    }
+
+    /// What has been kept is a piece that the mark of this number ended.
+    fn close(&mut self, mark: u32) {
+        let bytes = std::mem::take(&mut self.kept);
+        let (task, stream, cut) = (self.task, self.stream, std::mem::take(&mut self.cut));
+        if !bytes.is_empty() || cut > 0 {
+            self.done.push(Output { task, mark, stream, bytes, cut });
+        }
+    }
+
+    fn take(&mut self) -> Vec<Output> {
+        let rest = std::mem::take(&mut self.pending);
+        self.keep(&rest);
+        self.close(u32::MAX);
+        self.task = 0;
+        std::mem::take(&mut self.done)
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+/// Gathers both streams of one R process.
+#[derive(Debug)]
+pub struct Capture {
+    out: Splitter,
+    err: Splitter,
+    tail: VecDeque<u8>,
+}
+
+impl Capture {
+    /// Gathers with marks known by `secret`.
+    pub fn new(secret: &str) -> Self {
+        Self {
+            out: Splitter::new(Stream::Out, secret),
+            err: Splitter::new(Stream::Err, secret),
+            tail: VecDeque::new(),
+        }
+    }
+
+    /// Bytes have come.
+    pub fn feed(&mut self, stream: Stream, bytes: &[u8]) {
+        match stream {
+            Stream::Out => self.out.feed(bytes),
+            Stream::Err => {
+                self.err.feed(bytes);
+                self.tail.extend(bytes);
+                let surplus = self.tail.len().saturating_sub(TAIL);
+                self.tail.drain(..surplus);
+            }
+        }
+    }
+
+    /// What has been printed since the last call, each stream in order.
+    pub fn take(&mut self) -> Vec<Output> {
+        let mut all = self.out.take();
+        all.extend(self.err.take());
+        all
+    }
+
+    /// The end of standard error, without marks, to explain a death.
+    pub fn last_words(&self) -> String {
+        let bytes: Vec<u8> = self.tail.iter().copied().collect();
+        let text = String::from_utf8_lossy(&bytes);
+        text.split('\u{1}')
+            .map(|piece| piece.split_once('\u{2}').map_or(piece, |(_, rest)| rest))
+            .collect::<String>()
+            .trim()
+            .to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(outputs: &[Output], stream: Stream) -> Vec<(u32, String)> {
+        let of = outputs.iter().filter(|o| o.stream == stream);
+        of.map(|o| (o.task, String::from_utf8_lossy(&o.bytes).into_owned())).collect()
+    }
+
+    #[test]
+    fn marks_divide_the_output_wherever_the_reads_fall() {
+        let whole = b"one\x01abc:1.1\x02two\nmore\x01abc:2.2\x02rest \x01 odd";
+        for step in 1..whole.len() {
+            let mut capture = Capture::new("abc");
+            whole.chunks(step).for_each(|bytes| capture.feed(Stream::Out, bytes));
+            let expected = [(0, "one"), (1, "two\nmore"), (1, "rest \u{1} odd")];
+            let expected: Vec<_> = expected.map(|(t, s)| (t, s.to_owned())).into();
+            assert_eq!(texts(&capture.take(), Stream::Out), expected, "step {step}");
+            assert_eq!(capture.take(), vec![]);
+        }
+    }
+
+    #[test]
+    fn too_much_is_cut_and_counted() {
+        let mut capture = Capture::new("abc");
+        for _ in 0..10 {
+            capture.feed(Stream::Err, &vec![b'x'; 1 << 20]);
+        }
+        let taken = capture.take();
+        let err = taken.iter().find(|o| o.stream == Stream::Err);
+        assert_eq!(err.map(|o| (o.bytes.len(), o.cut)), Some((MOST, 9 << 20)));
+        assert_eq!(capture.last_words().len(), TAIL);
+    }
+}

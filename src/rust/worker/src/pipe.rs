@@ -1,0 +1,151 @@
+//! The frames between worker and evaluator, over two pipes; `evaluator.R` has the other end.
+
+use std::io;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::pipe::{Receiver, Sender};
+
+/// What is sent to R.
+#[derive(Debug, Clone, Copy)]
+#[repr(i32)]
+pub enum ToR {
+    /// The secret by which marks in the output are known.
+    Hello = 1,
+    /// A job's context.
+    Context = 2,
+    /// An object that R asked for.
+    Object = 3,
+    /// A chunk to run.
+    Chunk = 4,
+}
+
+/// What R answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FromR {
+    /// It is ready for the next request.
+    Ready,
+    /// It lacks the object with this hash.
+    Need,
+    /// The chunk is done.
+    Done,
+    /// The context does not load.
+    Refused,
+    /// The chunk was interrupted.
+    Interrupted,
+}
+
+impl FromR {
+    fn new(kind: i32) -> Option<Self> {
+        Some(match kind {
+            1 => Self::Ready,
+            2 => Self::Need,
+            3 => Self::Done,
+            4 => Self::Refused,
+            5 => Self::Interrupted,
+            _ => return None,
+        })
+    }
+}
+
+/// An answer, and to what.
+#[derive(Debug)]
+pub struct Answer {
+    /// What it is.
+    pub kind: FromR,
+    /// The number of the request that it answers.
+    pub request: i32,
+    /// The process that wrote it.
+    pub pid: i32,
+    /// The content.
+    pub payload: Vec<u8>,
+}
+
+const HEAD: usize = 24;
+
+/// The end that reads R's answers.
+#[derive(Debug)]
+pub struct Answers {
+    pipe: Receiver,
+    buffer: Vec<u8>,
+}
+
+impl Answers {
+    /// Reads from `pipe`.
+    pub fn new(pipe: Receiver) -> Self {
+        Self { pipe, buffer: Vec::new() }
+    }
+
+    /// The next answer. Cancel-safe: what has been read stays for the next call.
+    ///
+    /// # Errors
+    /// When the pipe ends or what comes is no frame.
+    pub async fn next(&mut self) -> io::Result<Answer> {
+        loop {
+            if let Some((kind, request, pid, length)) = self.head()? {
+                if self.buffer.len() - HEAD >= length {
+                    let rest = self.buffer.split_off(HEAD + length);
+                    let mut payload = std::mem::replace(&mut self.buffer, rest);
+                    payload.drain(..HEAD);
+                    return Ok(Answer { kind, request, pid, payload });
+                }
+                let missing = HEAD + length - self.buffer.len();
+                self.buffer.reserve(missing.min(64 << 20));
+            } else {
+                self.buffer.reserve(4096);
+            }
+            if self.pipe.read_buf(&mut self.buffer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    fn head(&self) -> io::Result<Option<(FromR, i32, i32, usize)>> {
+        let Some((head, _)) = self.buffer.split_first_chunk::<HEAD>() else { return Ok(None) };
+        let int =
+            |at: usize| i32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let mut length = [0; 8];
+        length.copy_from_slice(&head[16..]);
+        let length = f64::from_ne_bytes(length);
+        let sane = int(12) == 0 && (0.0..1e15).contains(&length) && length.fract() == 0.0;
+        match FromR::new(int(0)) {
+            Some(kind) if sane => Ok(Some((kind, int(4), int(8), length as usize))),
+            _ => Err(io::Error::other("what came through the pipe is no answer")),
+        }
+    }
+}
+
+/// The end that writes requests to R.
+#[derive(Debug)]
+pub struct Requests {
+    pipe: Sender,
+}
+
+impl Requests {
+    /// Writes to `pipe`.
+    pub fn new(pipe: Sender) -> Self {
+        Self { pipe }
+    }
+
+    /// Sends one frame, made of `parts`. Not cancel-safe: an evaluator that has been sent half a
+    /// frame must not be used again.
+    ///
+    /// # Errors
+    /// When R has closed its end.
+    pub async fn send(&mut self, kind: ToR, request: i32, parts: &[&[u8]]) -> io::Result<()> {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        let mut head = Vec::with_capacity(16 + length.min(4096));
+        head.extend_from_slice(&(kind as i32).to_ne_bytes());
+        head.extend_from_slice(&request.to_ne_bytes());
+        head.extend_from_slice(&(length as f64).to_ne_bytes());
+        // A short frame goes out in one write.
+        if length <= 4096 {
+            parts.iter().for_each(|part| head.extend_from_slice(part));
+            return self.pipe.write_all(&head).await;
+        }
+        self.pipe.write_all(&head).await?;
+        for part in parts {
+            self.pipe.write_all(part).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,274 @@
+//! A slot: it takes one chunk at a time through an R process of its own.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustbatch_protocol::{
+    BlobHash, ClientId, Context, Outcome, Output, Payload, Report, decode, stream,
+};
+use rustbatch_queue::{Error, Leased, WorkerQueue};
+use tokio::sync::{Notify, mpsc};
+
+use crate::evaluator::{Evaluator, Fault};
+use crate::pipe::{FromR, ToR};
+use crate::store::Store;
+
+/// What became of a chunk.
+#[derive(Debug)]
+pub enum End {
+    /// To be settled.
+    Outcome(Outcome),
+    /// The R process died: to be reported as a crash, with this outcome for the client.
+    Crash(Outcome),
+    /// The job is no more: nothing is to be said.
+    Cancelled,
+    /// It could not be run here: to be given back.
+    Release(String),
+}
+
+/// What all slots of a worker share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The queue.
+    pub queue: WorkerQueue,
+    /// The blobs.
+    pub store: Store,
+    /// The R executable.
+    pub r: PathBuf,
+}
+
+/// A chunk for a slot, and the way to cancel it.
+#[derive(Debug)]
+pub struct Work {
+    /// The chunk.
+    pub leased: Leased,
+    /// Told when the chunk is to be given up.
+    pub cancel: Arc<Notify>,
+    /// Told whose job it is, as soon as that is known.
+    pub client: Arc<std::sync::OnceLock<ClientId>>,
+}
+
+/// Runs a slot until its inbox is closed. Each chunk ends with one message to `done`: the slot's
+/// number, the chunk, and what became of it.
+pub async fn run(
+    number: usize,
+    shared: Arc<Shared>,
+    mut inbox: mpsc::Receiver<Work>,
+    done: mpsc::Sender<(usize, Leased, End)>,
+) {
+    let mut slot = Slot { shared, evaluator: None, broken: None };
+    // An R process is made ready before the first chunk comes.
+    slot.revive().await;
+    loop {
+        let work = tokio::select! {
+            work = inbox.recv() => work,
+            () = idle(&mut slot.evaluator), if slot.evaluator.is_some() => {
+                // It died between chunks (a fork of a task may have killed it): nobody is to blame.
+                slot.evaluator = None;
+                slot.revive().await;
+                continue;
+            }
+        };
+        let Some(work) = work else { return };
+        let end = slot.work(&work).await;
+        if done.send((number, work.leased, end)).await.is_err() {
+            return;
+        }
+        slot.revive().await;
+    }
+}
+
+async fn idle(evaluator: &mut Option<Evaluator>) {
+    match evaluator {
+        Some(evaluator) => evaluator.idle().await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Slot {
+    shared: Arc<Shared>,
+    evaluator: Option<Evaluator>,
+    broken: Option<String>,
+}
+
+impl Slot {
+    /// Starts an R process where there is none.
+    async fn revive(&mut self) {
+        if self.evaluator.is_some() {
+            return;
+        }
+        match Evaluator::start(&self.shared.r).await {
+            Ok(evaluator) => self.evaluator = Some(evaluator),
+            Err(error) => {
+                crate::exec::complain(&error);
+                self.broken = Some(error.to_string());
+            }
+        }
+    }
+
+    async fn work(&mut self, work: &Work) -> End {
+        let started = Instant::now();
+        match self.attempt(work).await {
+            Ok((make, bytes)) => {
+                let report = make(Payload::Inline(Vec::new()));
+                let mut outcome = self.outcome(&work.leased, started, report);
+                let queue = &self.shared.queue;
+                match queue.payload(&work.leased, &outcome, bytes).await {
+                    Ok(payload) => outcome.report = make(payload),
+                    Err(error) => return End::Release(error.to_string()),
+                }
+                End::Outcome(outcome)
+            }
+            Err(Stop::Queue(error)) => End::Release(error.to_string()),
+            Err(Stop::NoR(reason)) => End::Release(reason),
+            Err(Stop::Fault(Fault::Cancelled)) => {
+                if self.evaluator.as_mut().is_some_and(|evaluator| !evaluator.is_sound()) {
+                    self.evaluator = None;
+                }
+                if let Some(evaluator) = &mut self.evaluator {
+                    evaluator.printed();
+                }
+                End::Cancelled
+            }
+            Err(Stop::Fault(Fault::Died(cause))) => {
+                let outcome = self.outcome(&work.leased, started, Report::Crashed(cause));
+                self.evaluator = None;
+                End::Crash(outcome)
+            }
+        }
+    }
+
+    fn outcome(&mut self, leased: &Leased, started: Instant, report: Report) -> Outcome {
+        let output: Vec<Output> =
+            self.evaluator.as_mut().map(Evaluator::printed).unwrap_or_default();
+        outcome(&self.shared.queue, leased, started.elapsed(), report, output)
+    }
+
+    /// What R answered, and what kind of report that makes.
+    async fn attempt(&mut self, work: &Work) -> Result<(fn(Payload) -> Report, Vec<u8>), Stop> {
+        let Work { leased, cancel, client } = work;
+        let Shared { queue, store, .. } = &*self.shared;
+        let reference = &leased.chunk.context;
+        let bytes = cancellable(cancel, store.get(queue, &leased.job, reference)).await??;
+        let context: Context = decode(&bytes).map_err(Error::from)?;
+        let _ = client.set(context.client.clone());
+        let arguments = cancellable(cancel, queue.arguments(leased)).await??;
+        let arguments = arguments.ok_or(Error::BlobGone(0))?;
+        let broken = || Stop::NoR(self.broken.clone().unwrap_or_default());
+        let evaluator = self.evaluator.as_mut().ok_or_else(broken)?;
+        if evaluator.context != Some(reference.hash) {
+            evaluator.context = None;
+            if let Some(refused) = load(evaluator, queue, store, work, &context).await? {
+                return Ok((Report::Refused, refused));
+            }
+            evaluator.context = Some(reference.hash);
+        }
+        let head = head(leased);
+        let answer = evaluator.ask(ToR::Chunk, &[&head, &arguments], cancel).await?;
+        match answer.kind {
+            FromR::Done => Ok((Report::Values, answer.payload)),
+            kind => {
+                let reason = format!("R answered {kind:?} to a chunk");
+                Err(Stop::Fault(Fault::Died(evaluator.end(Some(reason)).await)))
+            }
+        }
+    }
+}
+
+/// What keeps a chunk from its outcome.
+enum Stop {
+    Queue(Error),
+    Fault(Fault),
+    NoR(String),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Queue(error)
+    }
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+async fn cancellable<T>(cancel: &Notify, future: impl Future<Output = T>) -> Result<T, Fault> {
+    tokio::select! {
+        value = future => Ok(value),
+        () = cancel.notified() => Err(Fault::Cancelled),
+    }
+}
+
+/// Gives R a context, and each object that it asks for. Returns R's condition when the context does
+/// not load there.
+async fn load(
+    evaluator: &mut Evaluator,
+    queue: &WorkerQueue,
+    store: &Store,
+    work: &Work,
+    context: &Context,
+) -> Result<Option<Vec<u8>>, Stop> {
+    let job = &work.leased.job;
+    let main = cancellable(&work.cancel, store.get(queue, job, &context.main)).await??;
+    let mut answer = evaluator.ask(ToR::Context, &[&main], &work.cancel).await?;
+    loop {
+        match answer.kind {
+            FromR::Ready => return Ok(None),
+            FromR::Refused => return Ok(Some(answer.payload)),
+            FromR::Need => {
+                let hash = std::str::from_utf8(&answer.payload)
+                    .ok()
+                    .and_then(|s| s.parse::<BlobHash>().ok());
+                let blob =
+                    context.objects.iter().map(|(_, blob)| blob).find(|b| Some(b.hash) == hash);
+                let Some(blob) = blob else {
+                    let reason = "R asked for an object that the context does not have".to_owned();
+                    return Err(Fault::Died(evaluator.end(Some(reason)).await).into());
+                };
+                let bytes = cancellable(&work.cancel, store.get(queue, job, blob)).await??;
+                answer = evaluator.ask(ToR::Object, &[&bytes], &work.cancel).await?;
+            }
+            FromR::Done | FromR::Interrupted => {
+                let reason = format!("R answered {:?} to a context", answer.kind);
+                return Err(Fault::Died(evaluator.end(Some(reason)).await).into());
+            }
+        }
+    }
+}
+
+/// What precedes the arguments: where in them the chunk begins, how many tasks it has, whether seeds
+/// follow, and the seeds, six numbers a task.
+fn head(leased: &Leased) -> Vec<u8> {
+    let offset = (leased.name.first - leased.whole.first) as i32;
+    let mut head = Vec::with_capacity(12 + 24 * leased.name.n as usize);
+    for number in [offset, leased.name.n.cast_signed(), i32::from(leased.chunk.seed.is_some())] {
+        head.extend_from_slice(&number.to_ne_bytes());
+    }
+    if let Some(seed) = leased.chunk.seed {
+        let mut state = stream::jump(seed, leased.name.first - 1);
+        for _ in 0..leased.name.n {
+            state.iter().for_each(|number| head.extend_from_slice(&number.to_ne_bytes()));
+            state = stream::next(state);
+        }
+    }
+    head
+}
+
+fn outcome(
+    queue: &WorkerQueue,
+    leased: &Leased,
+    elapsed: Duration,
+    report: Report,
+    output: Vec<Output>,
+) -> Outcome {
+    Outcome {
+        worker: queue.id().clone(),
+        attempt: leased.attempt,
+        elapsed_us: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+        report,
+        output,
+    }
+}

@@ -1,0 +1,105 @@
+//! The blobs that a worker has fetched, for all of its slots.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustbatch_protocol::{BlobHash, BlobRef, JobId};
+use rustbatch_queue::{Error, WorkerQueue};
+use tokio::sync::{Mutex as AsyncMutex, Notify};
+
+/// How many bytes of blobs are kept.
+const BUDGET: u64 = 1 << 30;
+
+/// How long a worker waits for a blob that it has asked for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+type Cell = Arc<AsyncMutex<Option<Arc<Vec<u8>>>>>;
+
+#[derive(Debug, Default)]
+struct Cells {
+    /// Counts uses, so that the one longest ago is known.
+    clock: u64,
+    by_hash: HashMap<BlobHash, Place>,
+}
+
+#[derive(Debug)]
+struct Place {
+    used: u64,
+    length: u64,
+    cell: Cell,
+}
+
+/// A cache of blobs by hash. Each is fetched once, however many slots ask.
+#[derive(Debug, Default)]
+pub struct Store {
+    cells: Mutex<Cells>,
+    arrived: Notify,
+}
+
+impl Store {
+    /// A blob, from the cache or from Redis; where Redis lacks it, the job's client is asked.
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// Those of the queue; [`Error::BlobGone`] when the client does not send it in time.
+    pub async fn get(
+        &self,
+        queue: &WorkerQueue,
+        job: &JobId,
+        blob: &BlobRef,
+    ) -> Result<Arc<Vec<u8>>, Error> {
+        let cell = self.cell(blob);
+        let mut slot = cell.lock().await;
+        if let Some(bytes) = &*slot {
+            return Ok(Arc::clone(bytes));
+        }
+        let bytes = match queue.fetch(blob).await? {
+            Some(bytes) => bytes,
+            None => self.ask(queue, job, blob).await?,
+        };
+        Ok(Arc::clone(slot.insert(Arc::new(bytes))))
+    }
+
+    /// A client says that it has put a blob into Redis.
+    pub fn arrived(&self) {
+        self.arrived.notify_waiters();
+    }
+
+    async fn ask(
+        &self,
+        queue: &WorkerQueue,
+        job: &JobId,
+        blob: &BlobRef,
+    ) -> Result<Vec<u8>, Error> {
+        let wait = async {
+            loop {
+                let arrived = self.arrived.notified();
+                queue.need(job, blob).await?;
+                arrived.await;
+                if let Some(bytes) = queue.fetch(blob).await? {
+                    return Ok(bytes);
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.unwrap_or(Err(Error::BlobGone(blob.length)))
+    }
+
+    /// The place of a blob; what was used longest ago and does not fit any more is forgotten.
+    fn cell(&self, blob: &BlobRef) -> Cell {
+        let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        cells.clock += 1;
+        let Cells { clock, by_hash } = &mut *cells;
+        let fresh = || Place { used: 0, length: blob.length, cell: Cell::default() };
+        let place = by_hash.entry(blob.hash).or_insert_with(fresh);
+        place.used = *clock;
+        let cell = Arc::clone(&place.cell);
+        let mut total: u64 = by_hash.values().map(|place| place.length).sum();
+        while total > BUDGET && by_hash.len() > 1 {
+            let oldest = by_hash.iter().min_by_key(|(_, place)| place.used).map(|(&hash, _)| hash);
+            let gone = oldest.and_then(|hash| by_hash.remove(&hash));
+            total -= gone.map_or(total, |place| place.length);
+        }
+        cell
+    }
+}

@@ -1,0 +1,275 @@
+//! The worker's main loop: it leases for free slots, settles what they finish, renews its lease, and
+//! ends when nobody needs it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustbatch_protocol::bootstrap::WorkerBootstrap;
+use rustbatch_protocol::{ClientId, ClusterKey, Control, JobId, Seal};
+use rustbatch_queue::{BEAT, Error, Leased, Settlement, Wake, WorkerQueue};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::slot::{self, End, Shared, Work};
+
+/// How long a worker that is no longer needed tries to say so.
+const FAREWELL: Duration = Duration::from_millis(200);
+
+/// A chunk in a slot's hands.
+struct Held {
+    leased: Leased,
+    cancel: Arc<Notify>,
+    client: Arc<OnceLock<ClientId>>,
+    /// The last heartbeat found the job or its client gone.
+    doubtful: bool,
+}
+
+struct Supervisor {
+    shared: Arc<Shared>,
+    slots: Vec<mpsc::Sender<Work>>,
+    free: Vec<usize>,
+    held: HashMap<usize, Held>,
+    /// Whether the waiter is to listen to the bell as well.
+    listen: Arc<AtomicBool>,
+    draining: bool,
+    last_work: Instant,
+}
+
+/// Works until the life line ends, a client or SIGTERM says to drain, Redis stays away for a minute,
+/// or idle time or life are over.
+///
+/// # Errors
+/// Those of the queue.
+pub async fn work(bootstrap: WorkerBootstrap) -> Result<(), Error> {
+    let seal = Seal::new(bootstrap.cluster, ClusterKey::from_hex(&bootstrap.key)?)?;
+    let queue = WorkerQueue::new(&bootstrap.server, seal, bootstrap.worker, bootstrap.slots)?;
+    let shared = Arc::new(Shared { queue, store: Default::default(), r: bootstrap.r });
+    let count = bootstrap.slots as usize;
+    let (done, finished) = mpsc::channel(count);
+    let slots = (0..count)
+        .map(|number| {
+            let (work, inbox) = mpsc::channel(1);
+            tokio::spawn(slot::run(number, Arc::clone(&shared), inbox, done.clone()));
+            work
+        })
+        .collect();
+    let supervisor = Supervisor {
+        shared,
+        slots,
+        free: (0..count).rev().collect(),
+        held: HashMap::new(),
+        listen: Arc::new(AtomicBool::new(true)),
+        draining: false,
+        last_work: Instant::now(),
+    };
+    let lifeline = bootstrap.lifeline.then(end_of_input);
+    let limits = Limits {
+        idle: bootstrap.idle_seconds.map(Duration::from_secs),
+        life: bootstrap.life_seconds.map(Duration::from_secs),
+        started: Instant::now(),
+    };
+    let shared = Arc::clone(&supervisor.shared);
+    tokio::select! {
+        biased;
+        // Even while a call waits for a Redis that is gone.
+        () = abandoned(lifeline) => {
+            let _ = tokio::time::timeout(FAREWELL, shared.queue.leave()).await;
+            Ok(())
+        }
+        ended = supervisor.run(finished, limits) => ended,
+    }
+}
+
+async fn abandoned(lifeline: Option<oneshot::Receiver<()>>) {
+    match lifeline {
+        Some(line) => drop(line.await),
+        None => std::future::pending().await,
+    }
+}
+
+struct Limits {
+    idle: Option<Duration>,
+    life: Option<Duration>,
+    started: Instant,
+}
+
+impl Supervisor {
+    async fn run(
+        mut self,
+        mut finished: mpsc::Receiver<(usize, Leased, End)>,
+        limits: Limits,
+    ) -> Result<(), Error> {
+        let mut wakes = self.wait_in_background();
+        let mut terminate =
+            signal(SignalKind::terminate()).map_err(|_| rustbatch_protocol::Error::Random)?;
+        let mut beat = tokio::time::interval(BEAT);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // What was published before this worker came rings no bell for it.
+        self.lease().await?;
+        while !(self.draining && self.held.is_empty()) {
+            tokio::select! {
+                biased;
+                _ = terminate.recv() => self.drain(),
+                Some((number, leased, end)) = finished.recv() => {
+                    self.finish(number, leased, end).await?;
+                }
+                Some(wake) = wakes.recv() => self.wake(wake?).await?,
+                _ = beat.tick() => {
+                    self.beat().await?;
+                    if limits.over(&self) {
+                        self.drain();
+                    }
+                }
+            }
+        }
+        self.shared.queue.leave().await
+    }
+
+    /// Waits for bell and messages, one wait after the other: a wait is never broken off.
+    fn wait_in_background(&self) -> mpsc::Receiver<Result<Wake, Error>> {
+        let (tell, wakes) = mpsc::channel(1);
+        let (shared, listen) = (Arc::clone(&self.shared), Arc::clone(&self.listen));
+        tokio::spawn(async move {
+            loop {
+                let wake = shared.queue.wait(listen.load(Ordering::Acquire)).await;
+                let over = wake.is_err();
+                if tell.send(wake).await.is_err() || over {
+                    return;
+                }
+            }
+        });
+        wakes
+    }
+
+    fn entries(&self) -> Vec<String> {
+        self.held.values().map(|held| held.leased.entry()).collect()
+    }
+
+    fn room(&self) -> usize {
+        if self.draining { 0 } else { self.free.len() }
+    }
+
+    async fn lease(&mut self) -> Result<(), Error> {
+        let leases = self.shared.queue.lease(self.room(), &self.entries()).await?;
+        self.give(leases).await
+    }
+
+    /// Gives chunks to free slots, and sees to it that the waiter listens to the right keys.
+    async fn give(&mut self, leases: Vec<Leased>) -> Result<(), Error> {
+        for leased in leases {
+            let Some(number) = self.free.pop() else {
+                self.shared.queue.release(&leased).await?;
+                continue;
+            };
+            self.last_work = Instant::now();
+            let (cancel, client) = (Arc::new(Notify::new()), Arc::new(OnceLock::new()));
+            let held = Held {
+                leased: leased.clone(),
+                cancel: Arc::clone(&cancel),
+                client: Arc::clone(&client),
+                doubtful: false,
+            };
+            self.held.insert(number, held);
+            // A slot that is free has an empty inbox.
+            let _ = self.slots[number].try_send(Work { leased, cancel, client });
+        }
+        let listen = self.room() > 0;
+        if listen && !self.listen.swap(listen, Ordering::AcqRel) {
+            self.shared.queue.nudge().await?;
+        }
+        self.listen.store(listen, Ordering::Release);
+        Ok(())
+    }
+
+    async fn finish(&mut self, number: usize, leased: Leased, end: End) -> Result<(), Error> {
+        self.held.remove(&number);
+        self.free.push(number);
+        self.last_work = Instant::now();
+        let queue = &self.shared.queue;
+        let leases = match end {
+            End::Outcome(outcome) => {
+                let settlement = Settlement { leased: &leased, outcome: &outcome };
+                queue.settle(&settlement, self.room(), &self.entries()).await?.1
+            }
+            End::Crash(outcome) => {
+                queue.crash(&Settlement { leased: &leased, outcome: &outcome }).await?;
+                queue.lease(self.room(), &self.entries()).await?
+            }
+            End::Release(reason) => {
+                crate::exec::complain(&format_args!("chunk {} given back: {reason}", leased.name));
+                queue.release(&leased).await?;
+                queue.lease(self.room(), &self.entries()).await?
+            }
+            End::Cancelled => queue.lease(self.room(), &self.entries()).await?,
+        };
+        self.give(leases).await
+    }
+
+    async fn wake(&mut self, wake: Wake) -> Result<(), Error> {
+        match wake {
+            // Also when no slot is free any more: the lease passes the token on.
+            Wake::Bell => self.lease().await?,
+            Wake::Nothing => {}
+            Wake::Control(Control::Drop(job)) => self.cancel(&HashSet::from([job])),
+            Wake::Control(Control::Blob(_)) => self.shared.store.arrived(),
+            Wake::Control(Control::Drain) => self.drain(),
+        }
+        Ok(())
+    }
+
+    fn cancel(&self, jobs: &HashSet<JobId>) {
+        for held in self.held.values().filter(|held| jobs.contains(&held.leased.job)) {
+            held.cancel.notify_one();
+        }
+    }
+
+    /// Leases no more; the loop ends with the last chunk.
+    fn drain(&mut self) {
+        self.draining = true;
+        self.listen.store(false, Ordering::Release);
+    }
+
+    /// Renews the lease. A job that two heartbeats in a row find without itself or its client is
+    /// given up.
+    async fn beat(&mut self) -> Result<(), Error> {
+        let known: Vec<(usize, (JobId, ClientId))> = self
+            .held
+            .iter()
+            .filter_map(|(&n, held)| {
+                Some((n, (held.leased.job.clone(), held.client.get()?.clone())))
+            })
+            .collect();
+        let jobs: Vec<_> = known.iter().map(|(_, job)| job.clone()).collect();
+        let wanted = self.shared.queue.beat(&jobs).await?;
+        for ((number, _), wanted) in known.into_iter().zip(wanted) {
+            let Some(held) = self.held.get_mut(&number) else { continue };
+            if !wanted && held.doubtful {
+                held.cancel.notify_one();
+            }
+            held.doubtful = !wanted;
+        }
+        Ok(())
+    }
+}
+
+impl Limits {
+    fn over(&self, supervisor: &Supervisor) -> bool {
+        let idle = supervisor.held.is_empty().then(|| supervisor.last_work.elapsed());
+        self.life.is_some_and(|life| self.started.elapsed() >= life)
+            || self.idle.is_some_and(|limit| idle.is_some_and(|idle| idle >= limit))
+    }
+}
+
+/// Tells when standard input ends: the process that started this one is gone. A thread of its own
+/// waits, because standard input may be anything.
+fn end_of_input() -> oneshot::Receiver<()> {
+    let (tell, ended) = oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        let _ = tell.send(());
+    });
+    ended
+}

@@ -1,0 +1,4 @@
+library(testthat)
+library(rustBatch)
+
+test_check("rustBatch")
