@@ -47,7 +47,8 @@ calling_frame <- function() {
 
 #' @export
 conditionMessage.rustBatch_error <- function(c) {
-  if (is.null(c$parent)) {
+  # The error of a task is worded as foreach words it, which packages rely on.
+  if (is.null(c$parent) || inherits(c, "rustBatch_error_task")) {
     return(c$message)
   }
   call <- conditionCall(c$parent)

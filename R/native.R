@@ -1,5 +1,55 @@
 # Generated from src/rust/bridge by tools/document. Do not edit by hand.
 
+# Starts a cluster: checks everything that can be checked, then its Redis, then its workers. `file`
+# is the path of a `cluster.json` or `NULL`; then `fields` are its fields. Returns a pointer.
+cluster_start <- function(file, fields, worker, r) {
+  unwrap(.Call(wrap__cluster_start, file, fields, worker, r))
+}
+
+# Stops a cluster; one that is stopped, or another process', is left alone.
+cluster_stop <- function(cluster) {
+  unwrap(.Call(wrap__cluster_stop, cluster))
+}
+
+# What there is to say of a cluster.
+cluster_describe <- function(cluster) {
+  unwrap(.Call(wrap__cluster_describe, cluster))
+}
+
+# Serializes an object and puts it into Redis, unless it is there. Its `calling` environment, if
+# one is given, goes by name. Returns its hash and a pointer that keeps its bytes.
+export_object <- function(cluster, value, calling) {
+  unwrap(.Call(wrap__export_object, cluster, value, calling))
+}
+
+# Opens a job. `head` is the list that the evaluator loads first, `body` the objects that it loads
+# when the packages are there, `calling` the environment that goes by name in them, `names` and `exports` the objects that travel beside it, `seed` the state of the first
+# random stream or `NULL`, `chunk_size` the user's own or `NULL`. Returns a pointer.
+job_open <- function(cluster, head, body, calling, exports, seed, chunk_size) {
+  unwrap(.Call(wrap__job_open, cluster, head, body, calling, exports, seed, chunk_size))
+}
+
+# How many tasks the next chunk should have: 0 while enough chunks are out. `left` is how many tasks
+# are not yet sent, or `NA`.
+job_room <- function(job, left) {
+  unwrap(.Call(wrap__job_room, job, left))
+}
+
+# Sends the chunk of `n` tasks that begins with task `first`.
+job_push <- function(job, first, n, arguments, calling) {
+  unwrap(.Call(wrap__job_push, job, first, n, arguments, calling))
+}
+
+# Waits for outcomes; returns those that have come, at least one, as a list.
+job_wait <- function(cluster, job) {
+  unwrap(.Call(wrap__job_wait, cluster, job))
+}
+
+# Ends a job: what is queued is removed, what runs is interrupted. One that has ended is left alone.
+job_close <- function(job) {
+  unwrap(.Call(wrap__job_close, job))
+}
+
 # Stops the background threads.
 package_unload <- function() {
   unwrap(.Call(wrap__package_unload))

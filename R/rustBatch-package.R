@@ -5,6 +5,8 @@
 #' as local processes.
 #'
 #' @keywords internal
+#' @import foreach
+#' @importFrom iterators iter nextElem
 #' @useDynLib rustBatch, .registration = TRUE
 "_PACKAGE"
 

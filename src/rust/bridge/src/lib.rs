@@ -6,6 +6,8 @@
 //! named in the `extendr_module!` of its file; a new file is named below, twice; then
 //! `tools/document` writes its wrapper into `R/native.R`.
 
+mod config;
+mod errors;
 mod ffi;
 
 pub mod boundary;
@@ -16,16 +18,20 @@ pub mod serial;
 pub mod values;
 
 // The entry points.
+mod cluster;
+mod job;
 mod package;
 mod probe;
 
 /// The table of the entry points, which R is given when it loads the library.
 mod entry_points {
-    use super::{package, probe};
+    use super::{cluster, job, package, probe};
     use extendr_api::prelude::*;
 
     extendr_module! {
         mod rustbatch;
+        use cluster;
+        use job;
         use package;
         use probe;
     }

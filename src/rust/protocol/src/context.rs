@@ -9,8 +9,8 @@ use crate::{BlobRef, ClientId};
 pub struct Context {
     /// The client that waits for the job; without its lease the job is dropped.
     pub client: ClientId,
-    /// A list serialized by R: the expression, packages, options, and the objects that hold an
-    /// environment and so must stay together.
+    /// Two lists serialized by R, one after the other: the expression, packages and options; and
+    /// the objects that hold an environment, which must stay together, and those that are small.
     pub main: BlobRef,
     /// Plain data, each object a blob of its own, by the name that the tasks know it by.
     pub objects: Vec<(String, BlobRef)>,

@@ -1,7 +1,6 @@
 //! The client of a cluster: it keeps its lease, knows the workers, and opens jobs.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,7 +36,8 @@ pub(crate) struct Shared {
     readers: Mutex<Vec<Link>>,
     /// Exports in Redis, the one used last at the back.
     shelf: Mutex<VecDeque<BlobRef>>,
-    counter: AtomicU64,
+    /// The number of the last control message. Held while one is sent: they arrive in order.
+    counter: tokio::sync::Mutex<u64>,
 }
 
 impl Client {
@@ -53,7 +53,7 @@ impl Client {
             id: ClientId::random()?,
             readers: Mutex::new(Vec::new()),
             shelf: Mutex::new(VecDeque::new()),
-            counter: AtomicU64::new(0),
+            counter: tokio::sync::Mutex::new(0),
             server,
             seal,
         });
@@ -137,10 +137,11 @@ impl Shared {
     }
 
     async fn tell_these(&self, workers: &[WorkerId], control: &Control) -> Result<(), Error> {
+        let mut counter = self.counter.lock().await;
         let mut pipe = Pipeline::new();
         for worker in workers {
-            let counter = self.counter.fetch_add(1, Ordering::Relaxed) + 1;
-            let message = ControlMessage::seal(&self.seal, &self.id, worker, counter, control)?;
+            *counter += 1;
+            let message = ControlMessage::seal(&self.seal, &self.id, worker, *counter, control)?;
             let key = self.keys.control(worker);
             pipe.rpush(&key, message).ignore();
             pipe.cmd("PEXPIRE").arg(&key).arg(ms(TTL)).ignore();
@@ -151,7 +152,9 @@ impl Shared {
     /// Ends a job in Redis: wakes its reader, removes its keys and, where `running`, interrupts it.
     pub async fn drop_job(&self, job: &JobId, running: bool) -> Result<(), Error> {
         let mut pipe = Pipeline::new();
-        pipe.cmd("XADD").arg(self.keys.events(job)).arg("*").arg(&["k", "z"]).ignore();
+        let events = self.keys.events(job);
+        pipe.cmd("XADD").arg(&events).arg("*").arg(&["k", "z"]).ignore();
+        pipe.cmd("PEXPIRE").arg(&events).arg(ms(TTL)).ignore();
         script::invoke(&mut pipe, &script::DROP, &self.keys.ring()).arg(job.as_str()).ignore();
         self.link.call::<()>(&pipe).await?;
         if running {

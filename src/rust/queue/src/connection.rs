@@ -77,7 +77,8 @@ impl Link {
                 }
                 Err(error) => {
                     tracing::debug!(address = self.address, %error, "again");
-                    if error.is_io_error() || error.is_unrecoverable_error() {
+                    // A replica may be the wrong server: its name may mean another by now.
+                    if error.is_io_error() || code(&error) == Some("READONLY".into()) {
                         *slot = None;
                     }
                 }
@@ -121,11 +122,10 @@ impl Link {
         let (address, reason) = (self.address.clone(), error.to_string());
         match error.kind() {
             ErrorKind::AuthenticationFailed => Error::Credentials { address, reason },
-            ErrorKind::Server(ServerErrorKind::NoPerm) => Error::Credentials { address, reason },
             ErrorKind::Parse | ErrorKind::UnexpectedReturnType | ErrorKind::RESP3NotSupported => {
                 Error::Foreign { address, reason }
             }
-            ErrorKind::Server(_) | ErrorKind::Extension => match error.code() {
+            ErrorKind::Server(_) | ErrorKind::Extension => match code(error).as_deref() {
                 Some("NOAUTH" | "WRONGPASS" | "NOPERM") => Error::Credentials { address, reason },
                 _ => Error::Refused { address, reason },
             },
@@ -147,24 +147,26 @@ fn pauses() -> impl Iterator<Item = Duration> {
 /// Whether waiting may mend the error: a lost connection, a server that loads, saves, fails over, or
 /// is out of memory.
 fn passing(error: &RedisError) -> bool {
-    match error.kind() {
-        ErrorKind::Io => true,
-        ErrorKind::Server(kind) => {
+    error.is_io_error()
+        || code(error).is_some_and(|code| {
             matches!(
-                kind,
-                ServerErrorKind::BusyLoading
-                    | ServerErrorKind::ReadOnly
-                    | ServerErrorKind::MasterDown
-                    | ServerErrorKind::TryAgain
-                    | ServerErrorKind::ClusterDown
-            ) || passing_code(error)
-        }
-        _ => error.is_connection_dropped() || passing_code(error),
-    }
+                code.as_str(),
+                "OOM"
+                    | "MISCONF"
+                    | "LOADING"
+                    | "READONLY"
+                    | "BUSY"
+                    | "MASTERDOWN"
+                    | "TRYAGAIN"
+                    | "CLUSTERDOWN"
+            )
+        })
 }
 
-fn passing_code(error: &RedisError) -> bool {
-    matches!(error.code(), Some("OOM" | "MISCONF" | "LOADING" | "READONLY" | "BUSY"))
+/// The code of the server's first refusal. Of a pipeline, the error itself has none.
+fn code(error: &RedisError) -> Option<String> {
+    let refusals = error.clone().into_server_errors()?;
+    refusals.first().map(|(_, refusal)| refusal.code().to_owned())
 }
 
 fn open(server: &Server) -> redis::RedisResult<redis::Client> {

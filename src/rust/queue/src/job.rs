@@ -10,17 +10,20 @@ use bytes::Bytes;
 use redis::Pipeline;
 use rustbatch_protocol::{
     Binding, BlobHash, BlobRef, Chunk, ChunkName, Control, JobId, Kind, Outcome, Payload, Report,
-    WorkerId, decode, encode,
+    WorkerId, blob::INLINE, decode, encode,
 };
 use tokio::sync::mpsc;
 
 use crate::client::{Client, Shared};
-use crate::ledger::{Ledger, Sent};
+use crate::ledger::{Ledger, Sent, Stored};
 use crate::reader::{Entry, Reading, read};
 use crate::{BEAT, Error, TTL, blob, ms, script};
 
 /// How long a job waits without a live worker before it fails.
 const STALL: Duration = Duration::from_secs(60);
+
+/// Before the first event.
+const START: &str = "0-0";
 
 /// Where a job's events go. The receiver is R's thread, which waits on a plain channel.
 pub type Sender = std::sync::mpsc::Sender<Event>;
@@ -83,7 +86,7 @@ impl Job {
             spec,
             events,
             ledger: Ledger::default(),
-            suspects: Vec::new(),
+            seen: START.to_owned(),
             spent: Vec::new(),
             trim: Trim::default(),
             last_alive: Instant::now(),
@@ -144,8 +147,8 @@ struct Pump {
     shared: Arc<Shared>,
     events: Sender,
     ledger: Ledger,
-    /// Chunks that the last audit found closed although their outcome has not come.
-    suspects: Vec<ChunkName>,
+    /// The last event that has been taken in.
+    seen: String,
     spent: Vec<BlobRef>,
     trim: Trim,
     last_alive: Instant,
@@ -189,11 +192,11 @@ impl Pump {
                 let _ = self.events.send(Event::Failed(error));
             }
         }
-        // The reader must go on to hear the last event, or it would never give its link back.
-        drop(tokio::spawn(async move { while arrivals.recv().await.is_some() {} }));
+        // The last event then shows the reader that nobody listens.
+        drop(arrivals);
         let running = self.ledger.tasks() > 0;
         let _ = self.shared.drop_job(&self.id, running).await;
-        let left = self.ledger.iter().filter_map(|sent| sent.arguments.as_deref().copied());
+        let left = self.ledger.iter().filter_map(|sent| Some(sent.arguments.as_ref()?.blob));
         self.spent.extend(left);
         let _ = blob::remove(&self.shared.link, &self.shared.keys, &self.spent).await;
         if let Some(Some(done)) = closing {
@@ -214,16 +217,18 @@ impl Pump {
     async fn seal(&self, name: ChunkName, arguments: Vec<u8>) -> Result<Sent, Error> {
         let Shared { link, keys, seal, .. } = &*self.shared;
         let label = name.entry(&self.id);
-        let arguments = blob::payload(link, keys, seal, &label, arguments).await?;
-        let blob = match &arguments {
-            Payload::Blob(blob) => Some(Arc::new(*blob)),
-            Payload::Inline(_) => None,
+        let (arguments, stored) = if arguments.len() <= INLINE {
+            (Payload::Inline(arguments), None)
+        } else {
+            let blob = blob::put(link, keys, seal, &label, &arguments).await?;
+            let bytes = arguments;
+            (Payload::Blob(blob), Some(Arc::new(Stored { blob, bytes })))
         };
         let chunk = Chunk { context: self.spec.context, arguments, seed: self.spec.seed };
         let text = name.to_string();
         let place = Binding::new(Kind::Chunk, &self.id, &text);
         let payload = Bytes::from(seal.seal(&place, &encode(&chunk)?)?);
-        Ok(Sent { name, parent: None, payload, arguments: blob })
+        Ok(Sent { name, parent: None, payload, arguments: stored })
     }
 
     /// Publishes the open chunks of these names, and tidies up what has been received.
@@ -233,7 +238,7 @@ impl Pump {
         if !names.is_empty() {
             script::invoke(&mut pipe, &script::PUBLISH, &keys.ring());
             pipe.arg(self.id.as_str()).arg(id.as_str()).arg(ms(TTL)).arg(u8::from(reopen));
-            for sent in self.ledger.iter().filter(|sent| names.contains(&sent.name)) {
+            for sent in names.iter().filter_map(|name| self.ledger.get(*name)) {
                 let parent = sent.parent.map(|parent| parent.to_string()).unwrap_or_default();
                 pipe.arg(sent.name.to_string()).arg(parent).arg(&sent.payload[..]);
             }
@@ -257,10 +262,34 @@ impl Pump {
         if pipe.is_empty() { Ok(()) } else { link.call(&pipe).await }
     }
 
+    /// Publishes chunks again, their arguments first, which may be gone with them.
+    async fn restore(&mut self, names: &[ChunkName], reopen: bool) -> Result<(), Error> {
+        let Shared { link, keys, seal, .. } = &*self.shared;
+        let mut last = None;
+        for sent in names.iter().filter_map(|name| self.ledger.get(*name)) {
+            let Some(stored) = &sent.arguments else {
+                continue;
+            };
+            // Siblings of a split share theirs, and stand side by side.
+            if last.replace(stored.blob.hash) != Some(stored.blob.hash) {
+                let label = sent.whole().entry(&self.id);
+                blob::put(link, keys, seal, &label, &stored.bytes).await?;
+            }
+        }
+        if names.is_empty() {
+            return Ok(());
+        }
+        self.send(names, reopen).await
+    }
+
     async fn absorb(&mut self, reading: Reading) -> Result<(), Error> {
         let entries = match reading {
             Reading::Entries(entries) => entries,
-            Reading::Reconnected => return self.audit().await,
+            Reading::Reconnected => {
+                // The server may be another, whose numbers mean something else.
+                (self.seen, self.trim.upto) = (START.to_owned(), None);
+                return self.audit().await;
+            }
             Reading::Failed(error) => return Err(error),
         };
         for Entry { id, letter, name, payload } in entries {
@@ -270,6 +299,7 @@ impl Pump {
                 "r" => self.replace(&name).await?,
                 _ => self.reject(),
             }
+            self.seen.clone_from(&id);
             self.trim.upto = Some(id);
         }
         Ok(())
@@ -291,14 +321,18 @@ impl Pump {
             tracing::warn!(name, "an outcome that is not genuine was refused");
             return Ok(());
         };
-        let bytes = match &outcome.report {
-            Report::Values(Payload::Inline(bytes)) | Report::Refused(Payload::Inline(bytes)) => {
-                bytes.clone()
-            }
+        let blob = match &outcome.report {
             Report::Values(Payload::Blob(blob)) | Report::Refused(Payload::Blob(blob)) => {
-                self.spent.push(*blob);
+                Some(*blob)
+            }
+            _ => None,
+        };
+        self.spent.extend(blob);
+        // What has come before is not fetched again: its blob is gone.
+        let bytes = match (&outcome.report, blob) {
+            (_, Some(blob)) if self.ledger.lacks(name) => {
                 let label = outcome.label(&self.id, name);
-                match blob::get(link, keys, seal, &label, blob).await {
+                match blob::get(link, keys, seal, &label, &blob).await {
                     Ok(Some(bytes)) => bytes,
                     // The outcome is genuine but its blob is not there: the tasks are run again.
                     Ok(None) | Err(Error::Protocol(_)) => {
@@ -307,7 +341,11 @@ impl Pump {
                     Err(error) => return Err(error),
                 }
             }
-            Report::Crashed(_) => Vec::new(),
+            (
+                Report::Values(Payload::Inline(bytes)) | Report::Refused(Payload::Inline(bytes)),
+                _,
+            ) => bytes.clone(),
+            _ => Vec::new(),
         };
         let taken = self.ledger.take(name);
         self.spent.extend(taken.spent);
@@ -321,7 +359,7 @@ impl Pump {
         Ok(())
     }
 
-    /// A worker lacks a blob of the context.
+    /// A worker lacks a blob of the context, or a chunk's arguments.
     async fn supply(&mut self, hash: &str, payload: Vec<u8>) -> Result<(), Error> {
         let Shared { link, keys, seal, .. } = &*self.shared;
         let place = Binding::new(Kind::Signal, &self.id, hash);
@@ -332,44 +370,48 @@ impl Pump {
         };
         if let Some(bytes) = self.spec.blobs.get(&hash) {
             blob::put(link, keys, seal, "", bytes).await?;
-            self.shared.tell(&worker, &Control::Blob(hash)).await?;
+        } else if let Some((whole, stored)) = self.ledger.arguments(hash) {
+            blob::put(link, keys, seal, &whole.entry(&self.id), &stored.bytes).await?;
+        } else {
+            return Ok(());
         }
-        Ok(())
+        self.shared.tell(&worker, &Control::Blob(hash)).await
     }
 
     /// A payload or a result in Redis was not genuine: the chunk is published again.
     async fn replace(&mut self, name: &str) -> Result<(), Error> {
         self.reject();
         match name.parse() {
-            Ok(name) => self.send(&[name], true).await,
+            Ok(name) => {
+                self.ledger.uncover(name);
+                self.restore(&[name], true).await
+            }
             Err(_) => Ok(()),
         }
     }
 
     /// Asks Redis for what it knows of the chunks that are lacking, and publishes what it lost. A
-    /// chunk that it calls closed at two looks in a row, without an outcome between, is opened again.
+    /// chunk that it calls closed although no event is unread is opened again.
     async fn audit(&mut self) -> Result<(), Error> {
         let names: Vec<ChunkName> = self.ledger.iter().map(|sent| sent.name).collect();
         if names.is_empty() {
             return Ok(());
         }
         let mut pipe = Pipeline::new();
-        script::invoke(&mut pipe, &script::AUDIT, &self.shared.keys.ring()).arg(self.id.as_str());
+        script::invoke(&mut pipe, &script::AUDIT, &self.shared.keys.ring())
+            .arg(self.id.as_str())
+            .arg(&self.seen);
         script::args(&mut pipe, names.iter().map(ChunkName::to_string));
         let (states,): (Vec<String>,) = self.shared.link.call(&pipe).await?;
         let with = |state: &str| -> Vec<ChunkName> {
             names.iter().zip(&states).filter(|(_, s)| *s == state).map(|(name, _)| *name).collect()
         };
-        let (gone, closed) = (with("gone"), with("closed"));
+        let (gone, lost) = (with("gone"), with("lost"));
         for name in with("split") {
             self.ledger.split(name);
         }
-        let before = std::mem::take(&mut self.suspects);
-        let (again, suspects) = closed.into_iter().partition(|name| before.contains(name));
-        self.suspects = suspects;
-        let again: Vec<ChunkName> = again;
-        self.send(&gone, false).await?;
-        if again.is_empty() { Ok(()) } else { self.send(&again, true).await }
+        self.restore(&gone, false).await?;
+        self.restore(&lost, true).await
     }
 
     /// The job's heartbeat: renews what must not expire, looks whether Redis still knows the job and
@@ -380,8 +422,12 @@ impl Pump {
         for key in [keys.job(&self.id), keys.queue(&self.id), keys.events(&self.id)] {
             pipe.cmd("PEXPIRE").arg(key).arg(ms(TTL)).ignore();
         }
-        let arguments = self.ledger.iter().filter_map(|sent| sent.arguments.as_deref());
-        for hash in self.spec.blobs.keys().chain(arguments.map(|blob| &blob.hash)) {
+        let arguments = self
+            .ledger
+            .iter()
+            .filter_map(|sent| sent.arguments.as_deref())
+            .map(|stored| &stored.blob.hash);
+        for hash in self.spec.blobs.keys().chain(arguments) {
             pipe.cmd("PEXPIRE").arg(keys.blob(hash)).arg(ms(TTL)).ignore();
         }
         self.shared.link.call::<()>(&pipe).await?;

@@ -5,7 +5,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustbatch_protocol::{BlobRef, ChunkName};
+use rustbatch_protocol::{BlobHash, BlobRef, ChunkName};
+
+/// Arguments that do not fit the message: where they are, and themselves, for a Redis that loses
+/// them.
+#[derive(Debug)]
+pub struct Stored {
+    /// Where they are.
+    pub blob: BlobRef,
+    /// What R serialized.
+    pub bytes: Vec<u8>,
+}
 
 /// A chunk that has been published and not wholly received.
 #[derive(Debug, Clone)]
@@ -16,18 +26,19 @@ pub struct Sent {
     pub parent: Option<ChunkName>,
     /// The sealed payload (the parent's, when there is one).
     pub payload: Bytes,
-    /// The blob of the arguments, where they did not fit the message; shared by split siblings.
-    pub arguments: Option<Arc<BlobRef>>,
+    /// The arguments, where they did not fit the message; shared by split siblings.
+    pub arguments: Option<Arc<Stored>>,
 }
 
 impl Sent {
+    /// The chunk that the payload and the arguments are of.
+    pub fn whole(&self) -> ChunkName {
+        self.parent.unwrap_or(self.name)
+    }
+
     /// One task of this chunk as a chunk of its own.
     fn alone(&self, task: u64) -> Self {
-        Self {
-            name: ChunkName { first: task, n: 1 },
-            parent: Some(self.parent.unwrap_or(self.name)),
-            ..self.clone()
-        }
+        Self { name: ChunkName { first: task, n: 1 }, parent: Some(self.whole()), ..self.clone() }
     }
 }
 
@@ -64,6 +75,34 @@ impl Ledger {
         self.open.values()
     }
 
+    /// The open chunk of this name.
+    pub fn get(&self, name: ChunkName) -> Option<&Sent> {
+        self.open.get(&name.first).filter(|sent| sent.name == name)
+    }
+
+    /// Whether a task of `name` is lacking.
+    pub fn lacks(&self, name: ChunkName) -> bool {
+        let before = self.open.range(..name.tasks().end).next_back();
+        before.is_some_and(|(_, sent)| sent.name.tasks().end > name.first)
+    }
+
+    /// The arguments with this hash, and the chunk that they are of.
+    pub fn arguments(&self, hash: BlobHash) -> Option<(ChunkName, &Stored)> {
+        self.open.values().find_map(|sent| {
+            let stored = sent.arguments.as_deref()?;
+            (stored.blob.hash == hash).then(|| (sent.whole(), stored))
+        })
+    }
+
+    /// Redis knows the task `name` as a chunk of its own: then it has split the chunk that it is in.
+    pub fn uncover(&mut self, name: ChunkName) {
+        let before = self.open.range(..=name.first).next_back();
+        let around = before.map(|(_, sent)| sent.name);
+        if let Some(whole) = around.filter(|whole| name.n == 1 && whole.contains(&name)) {
+            self.split(whole);
+        }
+    }
+
     /// Redis has split the chunk `name`: its tasks are now open as chunks of one.
     pub fn split(&mut self, name: ChunkName) {
         if name.n == 1 || self.open.get(&name.first).is_none_or(|sent| sent.name != name) {
@@ -97,7 +136,8 @@ impl Ledger {
                     self.open.insert(task, sent.alone(task));
                 }
             }
-            taken.spent.extend(sent.arguments.and_then(Arc::into_inner));
+            let last = sent.arguments.and_then(Arc::into_inner);
+            taken.spent.extend(last.map(|stored| stored.blob));
         }
         self.tasks -= taken.tasks.len() as u64;
         taken
@@ -165,7 +205,10 @@ mod tests {
         let seal = rustbatch_protocol::Seal::new("test".parse()?, key)?;
         let blob = BlobRef::of(&seal, "", b"x");
         let mut ledger = Ledger::default();
-        ledger.insert(Sent { arguments: Some(Arc::new(blob)), ..sent(1, 3) });
+        ledger.insert(Sent {
+            arguments: Some(Arc::new(Stored { blob, bytes: b"x".to_vec() })),
+            ..sent(1, 3)
+        });
         assert_eq!(ledger.take(name(2, 1)).spent, vec![]);
         assert_eq!(ledger.take(name(1, 1)).spent, vec![]);
         assert_eq!(ledger.take(name(3, 1)).spent, vec![blob]);

@@ -14,7 +14,7 @@ const COUNT: usize = 100;
 pub struct Entry {
     /// Its id in the stream.
     pub id: String,
-    /// What it is: `o`utcome, `n`eed, `r`ejected payload, `s`ignal, `z`: the last one.
+    /// What it is: `o`utcome, `n`eed, `r`ejected payload, `s`ignal; `z` only wakes.
     pub letter: String,
     /// The chunk or blob it is about.
     pub name: String,
@@ -33,8 +33,8 @@ pub enum Reading {
     Failed(Error),
 }
 
-/// Reads the stream `key` until its last event, until nobody listens, or until Redis stays away.
-/// Gives the link back where it is fit for the next job.
+/// Reads the stream `key` until nobody listens, which the next event or time-out shows, or until
+/// Redis stays away. Gives the link back where it is fit for the next job.
 pub async fn read(link: Link, key: String, found: mpsc::Sender<Reading>) -> Option<Link> {
     let mut last = "0".to_owned();
     let mut generation = None;
@@ -66,9 +66,8 @@ pub async fn read(link: Link, key: String, found: mpsc::Sender<Reading>) -> Opti
             continue;
         };
         last.clone_from(&newest.id);
-        let ended = newest.letter == "z";
         // Nobody listens any more, but the link is sound.
-        if found.send(Reading::Entries(entries)).await.is_err() || ended {
+        if found.send(Reading::Entries(entries)).await.is_err() {
             return Some(link);
         }
     }

@@ -153,21 +153,22 @@ impl WorkerQueue {
         free: usize,
         held: &[String],
     ) -> Result<(bool, Vec<Leased>), Error> {
-        let Leased { job, name, .. } = settlement.leased;
+        let Leased { job, name, attempt, .. } = settlement.leased;
         let frame = self.seal_outcome(settlement)?;
         let mut pipe = Pipeline::new();
         self.invoke(&mut pipe, &script::SETTLE)
             .arg(self.id.as_str())
             .arg(job.as_str())
             .arg(name.to_string())
+            .arg(*attempt)
             .arg(frame)
             .arg(ms(TTL));
         self.add_lease(&mut pipe, free, held);
-        let (taken, handed): (bool, Vec<Handed>) = self.link.call(&pipe).await?;
-        if !taken {
+        let (verdict, handed): (String, Vec<Handed>) = self.link.call(&pipe).await?;
+        if verdict == "late" {
             self.discard(settlement.outcome).await?;
         }
-        Ok((taken, self.open(handed).await?))
+        Ok((verdict == "taken", self.open(handed).await?))
     }
 
     /// Reports that the R process died under a chunk; `outcome` is what the client is told when the
@@ -275,12 +276,12 @@ impl WorkerQueue {
         self.link.call(&pipe).await
     }
 
-    /// Fetches a shared blob; `None` when Redis does not have it. Cancel-safe.
+    /// Fetches a shared blob; `None` when Redis does not have it whole and genuine. Cancel-safe.
     ///
     /// # Errors
-    /// Those of [`blob::get`].
+    /// Those of [`Link::call`].
     pub async fn fetch(&self, blob: &BlobRef) -> Result<Option<Vec<u8>>, Error> {
-        blob::get(&self.link, &self.keys, &self.seal, "", blob).await
+        self.get("", blob).await
     }
 
     /// Asks the client of `job` for a blob; the answer is a [`Control::Blob`].
@@ -297,17 +298,31 @@ impl WorkerQueue {
         self.link.call(&pipe).await
     }
 
-    /// The arguments of a chunk; `None` when Redis no longer has them.
+    /// The arguments of a chunk; `None` when Redis no longer has them whole and genuine: then
+    /// [`WorkerQueue::need`] gets them from the client.
     ///
     /// # Errors
-    /// Those of [`blob::get`].
+    /// Those of [`Link::call`].
     pub async fn arguments(&self, leased: &Leased) -> Result<Option<Vec<u8>>, Error> {
         match &leased.chunk.arguments {
             Payload::Inline(bytes) => Ok(Some(bytes.clone())),
             Payload::Blob(blob) => {
                 let label = leased.whole.entry(&leased.job);
-                blob::get(&self.link, &self.keys, &self.seal, &label, blob).await
+                self.get(&label, blob).await
             }
+        }
+    }
+
+    /// A blob; one that is not genuine is removed and counts as missing.
+    async fn get(&self, label: &str, blob: &BlobRef) -> Result<Option<Vec<u8>>, Error> {
+        match blob::get(&self.link, &self.keys, &self.seal, label, blob).await {
+            Err(Error::Protocol(error)) => {
+                tracing::warn!(blob = %blob.hash, %error, "a blob that is not genuine was removed");
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                blob::remove(&self.link, &self.keys, &[*blob]).await?;
+                Ok(None)
+            }
+            found => found,
         }
     }
 

@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Act, Hand, House, Loop, Proxy, held, name, settle, take};
+use support::{Act, Hand, House, Loop, Proxy, held, name, settle, take, until};
 
 /// "Whatever else stands in the worker's list (a reply lost on the wire) it hands out first."
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,6 +70,9 @@ async fn a_lost_answer_costs_no_task() {
             work.push(task, 1);
             // Connect before the first answer is lost, or it is that to the login.
             a.beat(&[]).await.unwrap();
+            let queue = house.keys().queue(work.job.id());
+            let queued = until(|| async { house.ask::<u64>(&["LLEN", &queue]).await == 1 });
+            house.within(5, "the push", queued).await;
             proxy.lose(u64::from(task == 1));
             let leased = house.within(9, "a lease", take(&a, 1)).await.remove(0);
             assert_eq!(leased.attempt, if task == 1 { 2 } else { 1 });
@@ -95,7 +98,7 @@ async fn a_lost_answer_costs_no_task() {
 async fn a_repeated_settlement_keeps_its_blob() {
     let house = House::start();
     let client = house.client().await;
-    let mut work = Loop::open_with(&client, 2 << 20).await;
+    let work = Loop::open_with(&client, 2 << 20).await;
     let a = house.worker();
     work.push(1, 1);
     let leased = house.within(5, "a lease", take(&a, 1)).await.remove(0);
@@ -145,7 +148,7 @@ async fn what_is_released_is_found_by_another() {
     work.push(1, 5);
     let leased = house.within(5, "a lease", take(&a, 1)).await.remove(0);
     let _hand = Hand::start(house.worker(), |_| Act::Answer);
-    let asleep = support::until(|| async { house.info("blocked_clients").await >= 2 });
+    let asleep = until(|| async { house.info("blocked_clients").await >= 2 });
     house.within(5, "sleep", asleep).await;
     a.release(&leased).await.unwrap();
     house.within(3, "5 tasks", work.collect(5)).await;

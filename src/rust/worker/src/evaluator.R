@@ -62,8 +62,8 @@ local({
   # ---- the session as it was before the task --------------------------------------------------
   home <- getwd()
   connections <- integer()
-  settings <- options()
-  path <- search()
+  settings <- own_settings <- options()
+  path <- own_path <- search()
   # What stands in the global environment between tasks.
   globals <- list()
 
@@ -95,64 +95,82 @@ local({
     }
     globals <<- restore(globalenv(), globals)
   }
+  # The bindings of an environment, without those that change with every task.
+  bindings <- function(env) {
+    now <- as.list.environment(env, all.names = TRUE)
+    now[c(".Random.seed", "...", context$names)] <- NULL
+    now
+  }
   # Makes the bindings of an environment what they were; says what they are.
   restore <- function(env, before) {
-    now <- as.list.environment(env, all.names = TRUE)
-    now$.Random.seed <- NULL
-    if (identical(now, before)) return(before)
-    for (name in setdiff(names(now), names(before))) {
-      if (bindingIsLocked(name, env)) unlockBinding(name, env)
-      rm(list = name, envir = env)
-    }
-    for (name in names(before)) {
-      if (exists(name, envir = env, inherits = FALSE) && bindingIsLocked(name, env)) {
-        unlockBinding(name, env)
+    if (identical(bindings(env), before)) return(before)
+    for (name in union(ls(env, all.names = TRUE), names(before))) {
+      if (name %in% c(".Random.seed", "...")) next
+      if (exists(name, envir = env, inherits = FALSE)) {
+        if (bindingIsLocked(name, env)) unlockBinding(name, env)
+        if (is.null(before[[name]])) rm(list = name, envir = env)
       }
-      assign(name, before[[name]], envir = env)
+      if (name %in% names(before)) assign(name, before[[name]], envir = env)
     }
-    now <- as.list.environment(env, all.names = TRUE)
-    now$.Random.seed <- NULL
-    now
+    bindings(env)
   }
 
   # ---- the context of a job -------------------------------------------------------------------
   context <- NULL
   load_context <- function(bytes) {
-    tidy_session()
     context <<- NULL
-    # Arguments stand behind the exports, so that an exported function sees both, and a task that
-    # changes an export is noticed by a look at the exports alone.
-    arguments <- new.env(parent = globalenv())
-    exports <- new.env(parent = arguments)
-    parts <- unserialize(bytes, refhook = function(name) exports)
-    if (length(parts$lib_paths)) .libPaths(unique(c(parts$lib_paths, .libPaths())))
-    if (length(parts$options)) options(parts$options)
-    settings <<- options()
-    if (length(parts$language)) Sys.setenv(LANGUAGE = parts$language)
-    for (name in names(parts$data)) {
-      send("need", charToRaw(parts$data[[name]]))
-      frame <- receive()
-      parts$objects[[name]] <- unserialize(take(frame$size))
+    # What the job before had is taken back.
+    globals <<- list()
+    settings <<- own_settings
+    path <<- own_path
+    tidy_session()
+    pipe <- rawConnection(bytes)
+    on.exit(close(pipe))
+    head <- unserialize(pipe)
+    prepare_session(head)
+    exports <- if (head$global) {
+      globalenv()
+    } else {
+      new.env(parent = home_of(head$namespace))
     }
-    for (package in parts$packages) {
-      suppressWarnings(suppressPackageStartupMessages(
-        library(package, character.only = TRUE)
-      ))
+    body <- unserialize(pipe, refhook = function(name) exports)
+    if (length(body$dots)) {
+      # Only a function call makes a `...`; its frame has the arguments' names beside it.
+      dots <- function(...) environment()
+      assign("...", get("...", do.call(dots, body$dots)), envir = exports)
+    }
+    fill(exports, body$objects, head$beside$objects)
+    fill(globalenv(), body$globals, head$beside$globals)
+    context <<- list(
+      expr = head$expr, names = head$arguments, seed = head$seed, exports = exports, chunks = 0L
+    )
+    context$before <<- bindings(exports)
+    globals <<- bindings(globalenv())
+  }
+  prepare_session <- function(head) {
+    if (length(head$lib_paths)) .libPaths(unique(c(head$lib_paths, .libPaths())))
+    if (!is.na(head$language)) Sys.setenv(LANGUAGE = head$language)
+    attach_package <- function(package) {
+      suppressWarnings(suppressPackageStartupMessages(library(package, character.only = TRUE)))
     }
     path <<- search()
-    if (!is.null(parts$namespace)) {
-      namespace <- tryCatch(asNamespace(parts$namespace), error = function(e) NULL)
-      if (!is.null(namespace)) parent.env(arguments) <- namespace
+    for (package in head$attached) try(attach_package(package), silent = TRUE)
+    for (package in head$packages) attach_package(package)
+    if (length(head$options)) options(head$options)
+    path <<- search()
+    settings <<- options()
+  }
+  home_of <- function(namespace) {
+    if (is.null(namespace)) return(globalenv())
+    tryCatch(asNamespace(namespace), error = function(e) globalenv())
+  }
+  # Assigns objects; those that travel beside the context are asked for.
+  fill <- function(env, objects, beside) {
+    for (name in names(objects)) assign(name, objects[[name]], envir = env)
+    for (name in names(beside)) {
+      send("need", charToRaw(beside[[name]]))
+      assign(name, unserialize(take(receive()$size)), envir = env)
     }
-    for (name in names(parts$objects)) {
-      assign(name, parts$objects[[name]], envir = exports)
-    }
-    before <- as.list.environment(exports, all.names = TRUE)
-    globals <<- if (parts$global) restore(globalenv(), before) else restore(globalenv(), list())
-    context <<- list(
-      expr = parts$expr, seed = parts$seed, arguments = arguments, exports = exports,
-      before = before, chunks = 0L
-    )
   }
 
   # ---- a chunk --------------------------------------------------------------------------------
@@ -183,7 +201,8 @@ local({
       calls = vapply(shown, function(call) deparse(call, nlines = 1L)[1L], "")
     )
   }
-  evaluate <- function(expr, env) eval(expr, env)
+  # Named as in foreach's own loop, because the call of an error names it.
+  evaluate <- function(xpr, envir) eval(xpr, envir = envir)
 
   # The tasks of a chunk, under handlers that are set once: setting them costs as much as a short
   # task. An error ends the inner loop, and the outer one goes on with the next task.
@@ -196,11 +215,11 @@ local({
       k <- at
       if (by_name) {
         for (name in names(arguments)) {
-          assign(name, arguments[[name]][[offset + k]], envir = context$arguments)
+          assign(name, arguments[[name]][[offset + k]], envir = context$exports)
         }
       } else {
         task <- arguments[[offset + k]]
-        for (name in names(task)) assign(name, task[[name]], envir = context$arguments)
+        for (name in names(task)) assign(name, task[[name]], envir = context$exports)
       }
       if (!is.null(seeds)) {
         assign(".Random.seed", c(context$seed, seeds[, k]), envir = globalenv())
@@ -232,8 +251,7 @@ local({
   }
   after_task <- function(started) {
     tidy()
-    now <- as.list.environment(context$exports, all.names = TRUE)
-    if (!identical(now, context$before)) {
+    if (!identical(bindings(context$exports), context$before)) {
       context$before <<- restore(context$exports, context$before)
     }
     if (is.null(started) || Sys.time() - started > 0.001) {

@@ -21,6 +21,10 @@ local function hand_out(entry)
   end
   if not payload then
     call('LREM', leased, 0, entry)
+    -- Open, but what it shares with its siblings is gone: it must not stay so, in no list.
+    if job and call('HDEL', hash, 'p:' .. chunk) == 1 then
+      refuse(job, chunk, ttl)
+    end
     return
   end
   local attempt = call('HINCRBY', hash, 'a:' .. chunk, 1)

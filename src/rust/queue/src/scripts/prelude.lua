@@ -32,6 +32,13 @@ local function announce(job, ttl)
   ring_bell(ttl)
 end
 
+-- Tells the client that a payload was not fit, so that it publishes the chunk again.
+local function refuse(job, chunk, ttl)
+  call('HINCRBY', key('job', job), 'rejected', 1)
+  call('XADD', key('job', job, 'events'), '*', 'k', 'r', 'n', chunk)
+  touch(job, ttl)
+end
+
 -- A worker is registered by whatever it does, so that its leases are looked after.
 local function register(worker, slots, alive, ttl)
   call('SADD', key('workers'), worker)

@@ -13,7 +13,5 @@ end
 if name ~= chunk or call('HGET', hash, 'p:' .. chunk) == refused then
   call('HDEL', hash, 'p:' .. chunk)
 end
-call('HINCRBY', hash, 'rejected', 1)
-call('XADD', key('job', job, 'events'), '*', 'k', 'r', 'n', chunk)
-touch(job, ttl)
+refuse(job, chunk, ttl)
 return 1

@@ -176,9 +176,10 @@ impl House {
 }
 
 fn spawn(socket: &std::path::Path, extra: &str, said: &Arc<Mutex<VecDeque<String>>>) -> Child {
+    let default = if extra.contains("user default") { "" } else { "user default off" };
     let configuration = format!(
         "port 0\nunixsocket {}\nunixsocketperm 700\nsave \"\"\nappendonly no\n\
-         user default off\n\
+         {default}\n\
          user admin on >pw ~* &* +@all\n\
          user client on >pw ~rb:{{test}}:* -@all {BOTH} +xread +xtrim +xrange\n\
          user worker on >pw ~rb:{{test}}:* -@all {BOTH} +lmove +lindex +blpop +sadd\n{extra}\n",

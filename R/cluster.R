@@ -1,0 +1,145 @@
+#' Start a cluster
+#'
+#' Starts the R processes that [foreach::%dopar%] will use once the cluster is
+#' registered with [registerDoRustBatch()], and the Redis that queues their
+#' work. Whatever can be wrong is checked before anything is started; if a step
+#' fails, what was begun is taken down.
+#'
+#' This function stands before [parallel::makeCluster()]: with `type`, or with
+#' several host names, it hands its arguments on to that one, so scripts that
+#' mean `parallel`'s clusters go on working.
+#'
+#' @param spec What to start: nothing (as many R processes as the machine has
+#'   processors); their number, from 1 to 1024; the path of a `cluster.json`; or
+#'   a list with the fields of one.
+#' @param ... Further fields of a `cluster.json`, by name: `provider` (text,
+#'   `"local"`), `name` (text: letters, digits, `-` and `_`), `workers` (number
+#'   of workers), `slots` (R processes for each worker, 1 unless given) and
+#'   `rCommand` (path of the R to run).
+#' @param type The type of a cluster of package `parallel`, such as `"PSOCK"`.
+#' @param redis The URL of your own Redis, `"redis://host:6379"` or
+#'   `"rediss://user:password@host:6380"` (TLS). Without it the cluster has a
+#'   private one, started from the `redis-server` or `valkey-server` on the
+#'   `PATH`.
+#' @return A cluster. It stops when it is given to [stopCluster()], when nothing
+#'   refers to it any more, and when R ends.
+#' @section Errors: `rustBatch_error_config` (a file or field that is wrong, with
+#'   the elements `file`, `field`, `found`, `allowed`),
+#'   `rustBatch_error_workers`, `rustBatch_error_provider`,
+#'   `rustBatch_error_redis_missing`, `rustBatch_error_unreachable`,
+#'   `rustBatch_error_foreign` (something else than Redis answers),
+#'   `rustBatch_error_version`, `rustBatch_error_credentials`,
+#'   `rustBatch_error_setting`, `rustBatch_error_provision` and
+#'   `rustBatch_error_timed_out`. All have the class `rustBatch_error`.
+#' @examplesIf nzchar(Sys.which("redis-server"))
+#' cluster <- makeCluster(2)
+#' cluster
+#' registerDoRustBatch(cluster)
+#' foreach(i = 1:3, .combine = c) %dopar% sqrt(i)
+#' stopCluster(cluster)
+#' @export
+makeCluster <- function(spec = NULL, ..., type = NULL, redis = NULL) {
+  if (!is.null(type) || (is.character(spec) && length(spec) > 1L)) {
+    arguments <- c(list(spec = spec, type = type), list(...))
+    return(do.call(parallel::makeCluster, arguments[!vapply(arguments, is.null, NA)]))
+  }
+  if (.Platform$OS.type == "windows") {
+    abort("provider", paste0(
+      "The provider `local` does not run on Windows\n",
+      "* Run R in the Windows Subsystem for Linux (WSL)."
+    ))
+  }
+  fields <- c(list(...), list(redis = redis))
+  fields <- fields[!vapply(fields, is.null, NA)]
+  file <- NULL
+  if (is.character(spec) && length(spec) == 1L && !is.na(spec)) {
+    if (length(fields)) {
+      abort("config", paste0(
+        "`", names(fields)[1], "` can't be given beside a file\n",
+        "* Write it into `", spec, "`, or give all fields as arguments."
+      ), list(file = spec, field = names(fields)[1]))
+    }
+    file <- path.expand(spec)
+  } else if (is.list(spec)) {
+    fields <- c(spec, fields)
+  } else if (!is.null(spec)) {
+    fields <- c(list(workers = spec), fields)
+  }
+  if (is.null(file)) check_fields(fields)
+  pointer <- cluster_start(file, fields, worker_executable(), file.path(R.home("bin"), "R"))
+  structure(list(pointer = pointer), class = c("rustBatchCluster", "cluster"))
+}
+
+# A list without names would silently lose its fields, and one name twice one of its values.
+check_fields <- function(fields) {
+  names <- names(fields)
+  if (length(fields) && (is.null(names) || !all(nzchar(names)))) {
+    abort("config", paste0(
+      "A field without a name was given to makeCluster()\n",
+      "* Name every field: `makeCluster(list(provider = \"local\", workers = 2))`."
+    ), list(file = "makeCluster()"))
+  }
+  if (anyDuplicated(names)) {
+    twice <- names[anyDuplicated(names)]
+    abort(
+      "config", paste0("The field `", twice, "` was given to makeCluster() twice"),
+      list(file = "makeCluster()", field = twice)
+    )
+  }
+}
+
+worker_executable <- function() {
+  system.file("bin", "rustbatch-worker", package = "rustBatch", mustWork = TRUE)
+}
+
+#' Stop a cluster
+#'
+#' Ends the processes of a cluster, and its private Redis; a loop that runs on
+#' it is lost. A cluster that is stopped is left alone, so it may be stopped
+#' twice, and in `on.exit()`. A cluster of package `parallel` is handed on to
+#' [parallel::stopCluster()], which in turn stops ours.
+#'
+#' @param cl A cluster, from [makeCluster()] or from [parallel::makeCluster()].
+#' @return `NULL`, invisibly.
+#' @examplesIf nzchar(Sys.which("redis-server"))
+#' cluster <- makeCluster(1)
+#' stopCluster(cluster)
+#' stopCluster(cluster)
+#' @export
+stopCluster <- function(cl = NULL) {
+  if (inherits(cl, "rustBatchCluster")) {
+    stopCluster.rustBatchCluster(cl)
+  } else {
+    parallel::stopCluster(cl)
+  }
+  invisible(NULL)
+}
+
+#' @exportS3Method parallel::stopCluster
+stopCluster.rustBatchCluster <- function(cl = NULL) {
+  # A cluster from a saved session has nothing that could be stopped.
+  tryCatch(cluster_stop(cl$pointer), rustBatch_error_closed = function(e) NULL)
+  invisible(NULL)
+}
+
+#' @export
+print.rustBatchCluster <- function(x, ...) {
+  cat(format(x), sep = "\n")
+  invisible(x)
+}
+
+#' @export
+format.rustBatchCluster <- function(x, ...) {
+  about <- tryCatch(
+    cluster_describe(x$pointer),
+    rustBatch_error_closed = function(e) NULL
+  )
+  if (is.null(about)) return("<rustBatch cluster> of an R session that has ended")
+  name <- if (nzchar(about$name)) about$name else about$id
+  noun <- if (about$slots == 1L) "R process" else "R processes"
+  c(
+    paste0("<rustBatch cluster> ", name, ": ", about$state),
+    paste0("  ", about$slots, " ", noun, " on this machine (provider local)"),
+    paste0("  Redis at ", about$server)
+  )
+}

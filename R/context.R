@@ -1,0 +1,74 @@
+# What the tasks of a loop share: the expression, the objects it uses, packages, options.
+
+# Plain objects of at least this many bytes travel beside the context, so that the next loop that uses
+# them sends nothing.
+large <- 65536
+
+# What a worker needs to evaluate `expr` as if it stood in `envir`. `calling` is the environment that
+# goes by name: objects that refer to it find the exported objects there.
+loop_context <- function(obj, expr, envir, seed) {
+  global <- identical(envir, globalenv())
+  found <- find_globals(expr, envir, obj$argnames, obj$noexport, obj$export)
+  refuse_exports(c(found$objects, found$globals))
+  head <- list(
+    expr = expr,
+    arguments = obj$argnames[nzchar(obj$argnames)],
+    global = global,
+    namespace = found$namespace,
+    packages = unique(obj$packages),
+    attached = found$attached,
+    seed = if (!is.null(seed)) seed[1],
+    lib_paths = .libPaths(),
+    options = options()[intersect(names(options()), session_options)],
+    language = Sys.getenv("LANGUAGE", NA)
+  )
+  body <- list(objects = found$objects, globals = found$globals, dots = found$dots)
+  if (obj$verbose) {
+    cat("exporting:", paste(c(names(found$objects), names(found$globals)), collapse = ", "), "\n")
+  }
+  list(head = head, body = body, calling = if (!global) envir)
+}
+
+# Options that change what an expression computes or how it prints.
+session_options <- c(
+  "contrasts", "digits", "na.action", "OutDec", "scipen", "stringsAsFactors", "ts.eps", "warn"
+)
+
+# Opens the job of a context. Large plain objects are put into Redis one by one.
+open_job <- function(cluster, context, seed, chunk_size) {
+  head <- context$head
+  body <- context$body
+  exports <- list()
+  for (part in c("objects", "globals")) {
+    beside <- names(Filter(function(x) is_plain(x) && utils::object.size(x) >= large, body[[part]]))
+    sent <- lapply(body[[part]][beside], function(value) {
+      export_object(cluster$pointer, value, NULL)
+    })
+    head$beside[[part]] <- lapply(sent, `[[`, 1L)
+    body[[part]][beside] <- NULL
+    exports <- c(exports, lapply(sent, `[[`, 2L))
+  }
+  job_open(
+    cluster$pointer, head, body, context$calling, exports, seed[-1], chunk_size
+  )
+}
+
+# Plain data has no environment in it: two copies of it can't be told apart.
+is_plain <- function(x) {
+  plain <- if (is.list(x)) all(vapply(unclass(x), is_plain, NA)) else is.atomic(x) && !isS4(x)
+  rest <- attributes(x)
+  plain && (is.null(rest) || all(vapply(rest, is_plain, NA)))
+}
+
+refuse_exports <- function(objects) {
+  kinds <- c("rustBatchCluster", "rustBatchCredentials")
+  bad <- Filter(function(x) inherits(x, kinds), objects)
+  if (length(bad)) {
+    name <- names(bad)[1]
+    abort("export", paste0(
+      "`", name, "` is a cluster or holds credentials, and is not sent to workers\n",
+      "* A loop within a task runs in the task's own R process and needs no cluster.\n",
+      "* If the tasks do not need it, exclude it: `.noexport = \"", name, "\"`."
+    ), list(name = name))
+  }
+}

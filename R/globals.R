@@ -1,0 +1,137 @@
+# Finds the objects that an expression uses, and those that the functions among them use.
+
+# Returns `objects` (found between `envir` and the global environment), `globals` (found in the global
+# environment), `dots` (the `...` of the calling function), `namespace` (the package whose code runs
+# the loop) and `attached` (packages whose functions are used). When `envir` is the global
+# environment, what is found there is in `objects`.
+find_globals <- function(expr, envir, arguments, noexport, export) {
+  frames <- frames_of(envir)
+  state <- new.env(parent = emptyenv())
+  state$objects <- state$globals <- list()
+  state$attached <- character()
+  state$seen <- list()
+  names <- names_in(expr)
+  look_up(setdiff(names, c(arguments, noexport)), envir, frames, noexport, state)
+  for (name in export) {
+    if (!exists(name, envir, inherits = TRUE)) {
+      stop(sprintf("unable to find variable \"%s\"", name))
+    }
+    if (is.null(state$objects[[name]]) && is.null(state$globals[[name]])) {
+      value <- get(name, envir, inherits = TRUE)
+      state$objects[name] <- list(value)
+      look_into(value, frames, noexport, state)
+    }
+  }
+  dots <- if ("..." %in% names) tryCatch(eval(quote(list(...)), envir), error = function(e) NULL)
+  list(
+    objects = state$objects, globals = state$globals, dots = dots,
+    namespace = frames$namespace, attached = rev(intersect(search_packages(), state$attached))
+  )
+}
+
+# The environments from `envir` up to the global one, and the namespace where the way ends there.
+frames_of <- function(envir) {
+  frames <- list()
+  namespace <- NULL
+  env <- envir
+  while (!identical(env, emptyenv())) {
+    if (isNamespace(env)) {
+      if (!identical(env, baseenv()) && !identical(env, .BaseNamespaceEnv)) {
+        namespace <- getNamespaceName(env)[[1]]
+      }
+      break
+    }
+    frames <- c(frames, list(env))
+    if (identical(env, globalenv())) break
+    env <- parent.env(env)
+  }
+  list(frames = frames, namespace = namespace)
+}
+
+# Looks names up from `env`, as R would when it evaluates there.
+look_up <- function(names, env, frames, noexport, state) {
+  for (name in setdiff(names, "...")) {
+    at <- env
+    while (!identical(at, emptyenv()) && !isNamespace(at)) {
+      if (exists(name, envir = at, inherits = FALSE)) {
+        found_at(name, at, frames, noexport, state)
+        break
+      }
+      if (identical(at, globalenv())) {
+        note_package(name, state)
+        break
+      }
+      at <- parent.env(at)
+    }
+  }
+}
+
+found_at <- function(name, at, frames, noexport, state) {
+  first <- frames$frames[[1]]
+  place <- if (identical(at, globalenv()) && !identical(first, at)) {
+    "globals"
+  } else if (any(vapply(frames$frames, identical, NA, at))) {
+    "objects"
+  } else {
+    # It travels in the environment of the function that uses it.
+    "elsewhere"
+  }
+  if (name %in% noexport || !is.null(state[[place]][[name]])) {
+    return()
+  }
+  value <- get(name, envir = at, inherits = FALSE)
+  if (place != "elsewhere") {
+    known <- state[[place]]
+    known[name] <- list(value)
+    assign(place, known, envir = state)
+  }
+  look_into(value, frames, noexport, state)
+}
+
+# What a function uses, or a formula, is looked up where it was made.
+look_into <- function(value, frames, noexport, state) {
+  env <- environment(value)
+  if (is.null(env) || isNamespace(topenv(env)) && !identical(topenv(env), globalenv())) {
+    return()
+  }
+  if (!is.function(value) && !inherits(value, "formula")) {
+    return()
+  }
+  for (before in state$seen) if (identical(before, value)) return()
+  state$seen <- c(state$seen, list(value))
+  names <- if (is.function(value)) names_in(value) else all.vars(value)
+  look_up(names, env, frames, noexport, state)
+}
+
+# The package on the search path that a name is from, unless every R has it there.
+note_package <- function(name, state) {
+  for (package in search_packages()) {
+    if (exists(name, envir = as.environment(paste0("package:", package)), inherits = FALSE)) {
+      state$attached <- union(state$attached, package)
+      return()
+    }
+  }
+}
+
+default_packages <- c("base", "stats", "graphics", "grDevices", "utils", "datasets", "methods")
+
+# The attached packages beyond those, in the order of the search path.
+search_packages <- function() {
+  attached <- search()
+  attached <- sub("^package:", "", attached[startsWith(attached, "package:")])
+  setdiff(attached, c(default_packages, "rustBatch"))
+}
+
+# The names that an expression or a function takes from outside. Finding them takes about a
+# millisecond, so the last ones are remembered.
+names_in <- local({
+  known <- list()
+  function(code) {
+    for (one in known) if (identical(one$code, code)) return(one$names)
+    names <- globals::findGlobals(code)
+    # findGlobals() leaves out `...` in a function that has no such argument itself.
+    if (!is.function(code) && "..." %in% all.names(code)) names <- union(names, "...")
+    known <<- utils::head(c(list(list(code = code, names = names)), known), 64L)
+    names
+  }
+})

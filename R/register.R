@@ -1,0 +1,65 @@
+#' Use a cluster for `%dopar%`
+#'
+#' From now on [foreach::%dopar%] runs its tasks on `cluster`.
+#' [foreach::registerDoSEQ()] goes back to this session. A cluster that runs
+#' loops is not stopped by registering another.
+#'
+#' @details
+#' In `.options.rustBatch` a loop may be given a list with `chunkSize`, the
+#' number of tasks that travel together; without it rustBatch sizes the chunks
+#' by the time that the tasks take.
+#'
+#' Every task has a random number stream of its own, which follows from the
+#' session's generator by one draw for each loop: the same [set.seed()] gives the
+#' same numbers, whatever the number of R processes and the chunks.
+#' `options(rustBatch.seed = "none")` switches this off.
+#'
+#' @param cluster A cluster from [makeCluster()].
+#' @return `cluster`, invisibly.
+#' @section Errors: `rustBatch_error_cluster` when `cluster` is something else,
+#'   `rustBatch_error_closed` when it has been stopped.
+#' @examplesIf nzchar(Sys.which("redis-server"))
+#' cluster <- makeCluster(2)
+#' registerDoRustBatch(cluster)
+#' getDoParName()
+#' getDoParWorkers()
+#' set.seed(1)
+#' foreach(i = 1:3, .combine = c) %dopar% rnorm(1)
+#' stopCluster(cluster)
+#' @export
+registerDoRustBatch <- function(cluster) {
+  if (!inherits(cluster, "rustBatchCluster")) {
+    abort("cluster", paste0(
+      "`cluster` is ", what_it_is(cluster), ", not a cluster of rustBatch\n",
+      "* Make one with `cluster <- rustBatch::makeCluster()`."
+    ))
+  }
+  check_open(cluster)
+  setDoPar(dopar, cluster, dopar_info)
+  invisible(cluster)
+}
+
+dopar_info <- function(data, item) {
+  switch(item,
+    workers = cluster_describe(data$pointer)$slots,
+    name = "doRustBatch",
+    version = as.character(utils::packageVersion("rustBatch"))
+  )
+}
+
+check_open <- function(cluster) {
+  about <- cluster_describe(cluster$pointer)
+  if (about$state == "stopped") {
+    abort("closed", paste0(
+      "The cluster has been stopped\n",
+      "* Start another one with `makeCluster()`, and register it with `registerDoRustBatch()`."
+    ))
+  }
+}
+
+what_it_is <- function(x) {
+  if (inherits(x, "cluster")) {
+    return("a cluster of package `parallel`")
+  }
+  if (is.null(x)) "NULL" else paste0("an object of class `", class(x)[1], "`")
+}

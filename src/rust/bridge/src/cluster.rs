@@ -1,0 +1,185 @@
+//! Clusters: started, looked at, stopped.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use extendr_api::prelude::*;
+use rustbatch_protocol::Seal;
+use rustbatch_provision::{Programs, Running, Spec, prepare};
+use rustbatch_queue::{Client, check_server};
+
+use crate::boundary::entry;
+use crate::failure::{Failure, Raised};
+use crate::runtime::{self, Origin};
+use crate::{config, values};
+
+/// How long a server may take to answer its first question.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long the first worker may take to join.
+const JOIN: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// How long processes may take to end by themselves.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A cluster as R holds it.
+///
+/// In a forked child it is forgotten, never dropped: sockets and processes are the parent's.
+pub struct Cluster {
+    origin: Origin,
+    parts: RefCell<Option<Parts>>,
+    id: String,
+    name: Option<String>,
+    server: String,
+    slots: u32,
+}
+
+struct Parts {
+    running: Running,
+    client: Client,
+}
+
+impl Cluster {
+    /// The client of a cluster that has not been stopped.
+    ///
+    /// # Errors
+    /// Of the kind `closed`, or `forked` in a forked child.
+    pub fn client(&self) -> Result<Client, Failure> {
+        self.origin.check("cluster")?;
+        match &*self.parts.borrow() {
+            Some(parts) => Ok(parts.client.clone()),
+            None => Err(Failure::new(
+                "closed",
+                "The cluster has been stopped\n* Start another one with `makeCluster()`, and register it with `registerDoRustBatch()`.",
+            )),
+        }
+    }
+
+    /// How many R processes it has.
+    pub fn slots(&self) -> u32 {
+        self.slots
+    }
+
+    /// Fails when a process of the cluster has ended unasked.
+    ///
+    /// # Errors
+    /// Of the kind `lost`, with the process' last words.
+    pub fn check_alive(&self) -> Result<(), Failure> {
+        match self.parts.borrow().as_ref().and_then(|parts| parts.running.died()) {
+            Some(words) => Err(Failure::new("lost", format!("The cluster is lost: {words}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn state(&self) -> &'static str {
+        if !self.origin.is_here() {
+            return "another process'";
+        }
+        match &*self.parts.borrow() {
+            None => "stopped",
+            Some(parts) if parts.running.died().is_some() => "lost",
+            Some(_) => "running",
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let parts = self.parts.take();
+        if !self.origin.is_here() {
+            std::mem::forget(parts);
+        }
+    }
+}
+
+/// Starts a cluster: checks everything that can be checked, then its Redis, then its workers. `file`
+/// is the path of a `cluster.json` or `NULL`; then `fields` are its fields. Returns a pointer.
+#[extendr]
+fn cluster_start(file: Robj, fields: Robj, worker: Robj, r: Robj) -> Robj {
+    entry(|| {
+        let spec = config::read(&file, &fields)?;
+        let r =
+            spec.r_command.clone().map_or_else(|| values::text_of(&r).map(PathBuf::from), Ok)?;
+        let programs = Programs { worker: values::text_of(&worker)?.into(), r };
+        let name = spec.name.clone();
+        let (parts, access) = runtime::run(start(spec, programs))?;
+        Ok(values::pointer(Cluster {
+            origin: Origin::here(),
+            parts: RefCell::new(Some(parts)),
+            id: access.cluster.to_string(),
+            name,
+            server: access.server.address.to_string(),
+            slots: access.slots,
+        }))
+    })
+}
+
+async fn start(
+    spec: Spec,
+    programs: Programs,
+) -> Result<(Parts, rustbatch_provision::Access), Raised> {
+    let site = prepare(&spec, &programs).await?;
+    let access = site.access().clone();
+    let ring = rustbatch_protocol::Keys::new(&access.cluster).ring();
+    check_server(&access.server, &ring, ANSWER).await?;
+    let seal = Seal::new(access.cluster.clone(), access.key.clone())?;
+    // R takes longest to start, so the worker comes first.
+    let running = site.launch().await?;
+    let client = Client::connect(access.server.clone(), seal).await?;
+    let started = Instant::now();
+    while client.roll().await?.is_empty() {
+        if let Some(words) = running.died() {
+            return Err(Raised::new("provision", format!("The cluster did not start: {words}")));
+        }
+        if started.elapsed() > JOIN {
+            let seconds = JOIN.as_secs();
+            return Err(Raised::new("timed_out", format!("No worker joined within {seconds} s")));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok((Parts { running, client }, access))
+}
+
+/// Stops a cluster; one that is stopped, or another process', is left alone.
+#[extendr]
+fn cluster_stop(cluster: Robj) -> Robj {
+    entry(|| {
+        let cluster = values::pointed::<Cluster>(&cluster)?;
+        let parts = if cluster.origin.is_here() { cluster.parts.take() } else { None };
+        if let Some(Parts { running, client }) = parts {
+            drop(client);
+            // A task of its own, because an interrupt must not cut it in two.
+            let stopping = runtime::handle()?.spawn(running.stop(GRACE));
+            runtime::run(async move {
+                stopping.await.map_err(|e| Raised::new("internal", e.to_string()))
+            })?;
+        }
+        Ok(values::null())
+    })
+}
+
+/// What there is to say of a cluster.
+#[extendr]
+fn cluster_describe(cluster: Robj) -> Robj {
+    entry(|| {
+        let cluster = values::pointed::<Cluster>(&cluster)?;
+        values::named_list(&[
+            ("id", values::text(&cluster.id)?),
+            ("name", values::text(cluster.name.as_deref().unwrap_or(""))?),
+            ("server", values::text(&cluster.server)?),
+            ("slots", values::integers(&[cluster.slots.cast_signed()])?),
+            ("state", values::text(cluster.state())?),
+        ])
+    })
+}
+
+extendr_module! {
+    mod cluster;
+    fn cluster_start;
+    fn cluster_stop;
+    fn cluster_describe;
+}

@@ -1,0 +1,36 @@
+//! The errors of the crates below, as R's conditions.
+
+use rustbatch_provision as provision;
+use rustbatch_queue as queue;
+
+use crate::failure::{Failure, Raised};
+
+impl From<provision::Error> for Raised {
+    fn from(error: provision::Error) -> Self {
+        Self { kind: error.kind(), fields: error.fields(), message: error.to_string() }
+    }
+}
+
+impl From<queue::Error> for Raised {
+    fn from(error: queue::Error) -> Self {
+        Self::new(error.kind(), error.to_string())
+    }
+}
+
+impl From<rustbatch_protocol::Error> for Raised {
+    fn from(error: rustbatch_protocol::Error) -> Self {
+        queue::Error::from(error).into()
+    }
+}
+
+macro_rules! through_raised {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::Raised(error.into())
+            }
+        }
+    )*};
+}
+
+through_raised!(provision::Error, queue::Error, rustbatch_protocol::Error);

@@ -1,0 +1,274 @@
+//! Jobs: a context is made, chunks go out, outcomes come in.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use extendr_api::prelude::*;
+use rustbatch_protocol::schedule::Schedule;
+use rustbatch_protocol::{BlobRef, ChunkName, Context, Outcome, Report, Stream, encode};
+use rustbatch_queue::{Client, Event, Job, JobSpec};
+
+use crate::boundary::entry;
+use crate::cluster::Cluster;
+use crate::failure::{Failure, Raised};
+use crate::interrupt::wait;
+use crate::runtime::{self, Origin};
+use crate::{serial, values};
+
+/// How often a wait looks whether the cluster is still there.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A serialized object that has been put into Redis.
+struct Export {
+    blob: BlobRef,
+    bytes: Arc<Vec<u8>>,
+}
+
+/// A job as R holds it. In a forked child it is forgotten, never dropped.
+struct Loop {
+    origin: Origin,
+    job: RefCell<Option<Job>>,
+    events: RefCell<Option<Receiver<Event>>>,
+    schedule: RefCell<Schedule>,
+    /// Chunks that are out.
+    out: Cell<u64>,
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let inner = (self.job.take(), self.events.take());
+        if !self.origin.is_here() {
+            std::mem::forget(inner);
+        }
+    }
+}
+
+/// Serializes an object and puts it into Redis, unless it is there. Its `calling` environment, if
+/// one is given, goes by name. Returns its hash and a pointer that keeps its bytes.
+#[extendr]
+fn export_object(cluster: Robj, value: Robj, calling: Robj) -> Robj {
+    entry(|| {
+        let client = values::pointed::<Cluster>(&cluster)?.client()?;
+        let export = export(client, serialize(&value, &calling)?)?;
+        let hash = values::text(&export.blob.hash.to_string())?;
+        values::list(&[hash, values::pointer(export)])
+    })
+}
+
+fn serialize(value: &Robj, calling: &Robj) -> std::result::Result<Vec<u8>, Failure> {
+    serial::serialize(value, Some(calling).filter(|calling| calling.is_environment()))
+}
+
+fn export(client: Client, bytes: Vec<u8>) -> std::result::Result<Export, Failure> {
+    let bytes = Arc::new(bytes);
+    let kept = Arc::clone(&bytes);
+    let blob = runtime::run(async move { client.export(&bytes).await.map_err(Raised::from) })?;
+    Ok(Export { blob, bytes: kept })
+}
+
+/// Opens a job. `head` is the list that the evaluator loads first, `body` the objects that it loads
+/// when the packages are there, `calling` the environment that goes by name in them, `names` and `exports` the objects that travel beside it, `seed` the state of the first
+/// random stream or `NULL`, `chunk_size` the user's own or `NULL`. Returns a pointer.
+#[extendr]
+fn job_open(
+    cluster: Robj,
+    head: Robj,
+    body: Robj,
+    calling: Robj,
+    exports: Robj,
+    seed: Robj,
+    chunk_size: Robj,
+) -> Robj {
+    entry(|| {
+        let cluster = values::pointed::<Cluster>(&cluster)?;
+        let client = cluster.client()?;
+        let mut blobs = HashMap::new();
+        let mut objects = Vec::new();
+        let names = exports.names().map(|names| names.map(str::to_owned).collect::<Vec<_>>());
+        let pointers = values::elements_of(&exports)?;
+        for (name, pointer) in names.unwrap_or_default().into_iter().zip(pointers) {
+            let export = values::pointed::<Export>(&pointer)?;
+            blobs.insert(export.blob.hash, Arc::clone(&export.bytes));
+            objects.push((name, export.blob));
+        }
+        let mut main = serialize(&head, &calling)?;
+        main.append(&mut serialize(&body, &calling)?);
+        let main = export(client.clone(), main)?;
+        let context = Context { client: client.id().clone(), main: main.blob, objects };
+        let context = export(client.clone(), encode(&context)?)?;
+        for kept in [&main, &context] {
+            blobs.insert(kept.blob.hash, Arc::clone(&kept.bytes));
+        }
+        let seed = seed.as_integer_slice().and_then(|state| <[i32; 6]>::try_from(state).ok());
+        let spec = JobSpec {
+            context: context.blob,
+            blobs,
+            seed: seed.map(|state| state.map(i32::cast_unsigned)),
+        };
+        let fixed = chunk_size.as_integer().and_then(|n| u32::try_from(n).ok());
+        let (sender, events) = channel();
+        let runtime = runtime::handle()?;
+        let job = {
+            let _inside = runtime.enter();
+            Job::open(&client, spec, sender)?
+        };
+        Ok(values::pointer(Loop {
+            origin: Origin::here(),
+            job: RefCell::new(Some(job)),
+            events: RefCell::new(Some(events)),
+            schedule: RefCell::new(Schedule::new(cluster.slots(), fixed)),
+            out: Cell::new(0),
+        }))
+    })
+}
+
+/// How many tasks the next chunk should have: 0 while enough chunks are out. `left` is how many tasks
+/// are not yet sent, or `NA`.
+#[extendr]
+fn job_room(job: Robj, left: f64) -> Robj {
+    entry(|| {
+        let job = values::pointed::<Loop>(&job)?;
+        let schedule = job.schedule.borrow();
+        let room = job.out.get() < schedule.window();
+        let left = (left.is_finite()).then_some(left as u64);
+        values::integers(&[if room { schedule.next(left).cast_signed() } else { 0 }])
+    })
+}
+
+/// Sends the chunk of `n` tasks that begins with task `first`.
+#[extendr]
+fn job_push(job: Robj, first: f64, n: i32, arguments: Robj, calling: Robj) -> Robj {
+    entry(|| {
+        let job = values::pointed::<Loop>(&job)?;
+        job.origin.check("loop")?;
+        let bytes = serialize(&arguments, &calling)?;
+        let name = ChunkName { first: first as u64, n: n.cast_unsigned() };
+        job.schedule.borrow_mut().sent(name.n, bytes.len());
+        match &*job.job.borrow() {
+            Some(open) => open.push(name, bytes)?,
+            None => return Err(Failure::new("closed", "The loop has ended.")),
+        }
+        job.out.set(job.out.get() + 1);
+        Ok(values::null())
+    })
+}
+
+/// Waits for outcomes; returns those that have come, at least one, as a list.
+#[extendr]
+fn job_wait(cluster: Robj, job: Robj) -> Robj {
+    entry(|| {
+        let cluster = values::pointed::<Cluster>(&cluster)?;
+        let job = values::pointed::<Loop>(&job)?;
+        job.origin.check("loop")?;
+        let inbox = job.events.borrow();
+        let Some(inbox) = &*inbox else {
+            return Err(Failure::new("closed", "The loop has ended."));
+        };
+        let first = loop {
+            match wait(inbox, Some(Instant::now() + LOOK))? {
+                Some(event) => break event,
+                None => cluster.check_alive()?,
+            }
+        };
+        let mut events = Vec::new();
+        for event in std::iter::once(first).chain(inbox.try_iter()) {
+            events.push(job.receive(event)?);
+        }
+        values::list(&events)
+    })
+}
+
+impl Loop {
+    fn receive(&self, event: Event) -> std::result::Result<Robj, Failure> {
+        let (name, lacking, outcome, bytes) = match event {
+            Event::Outcome { name, lacking, outcome, bytes } => (name, lacking, outcome, bytes),
+            Event::Failed(error) => return Err(error.into()),
+        };
+        let elapsed = Duration::from_micros(outcome.elapsed_us);
+        self.schedule.borrow_mut().observe(name.n, elapsed);
+        // A split chunk comes back in several pieces and counts as one; the window bears that.
+        self.out.set(self.out.get().saturating_sub(1));
+        let report = match &outcome.report {
+            Report::Values(_) => values::list(&[serial::unserialize(&bytes)?])?,
+            Report::Refused(_) => values::list(&[serial::unserialize(&bytes)?])?,
+            Report::Crashed(cause) => values::named_list(&[
+                ("message", values::text(&cause.words())?),
+                ("signal", number(cause.signal)?),
+                ("exit", number(cause.exit)?),
+                ("stderr", values::text(&cause.stderr.replace('\0', ""))?),
+            ])?,
+        };
+        let tasks: Vec<f64> = lacking.iter().map(|&task| task as f64).collect();
+        values::named_list(&[
+            ("kind", values::text(kind(&outcome))?),
+            ("first", values::doubles(&[name.first as f64])?),
+            ("tasks", values::doubles(&tasks)?),
+            ("report", report),
+            ("worker", values::text(outcome.worker.as_str())?),
+            ("attempt", values::integers(&[outcome.attempt.cast_signed()])?),
+            ("seconds", values::doubles(&[elapsed.as_secs_f64()])?),
+            ("output", output(&outcome)?),
+        ])
+    }
+}
+
+fn kind(outcome: &Outcome) -> &'static str {
+    match outcome.report {
+        Report::Values(_) => "values",
+        Report::Refused(_) => "refused",
+        Report::Crashed(_) => "crashed",
+    }
+}
+
+fn number(value: Option<i32>) -> std::result::Result<Robj, Failure> {
+    values::integers(&[value.unwrap_or(i32::MIN)])
+}
+
+/// What the tasks printed: a list of pieces, each with its task (from 1), mark, stream, text and how
+/// many bytes were cut.
+fn output(outcome: &Outcome) -> std::result::Result<Robj, Failure> {
+    if outcome.output.is_empty() {
+        return Ok(values::null());
+    }
+    let pieces = outcome.output.iter().map(|piece| {
+        values::named_list(&[
+            ("task", values::doubles(&[f64::from(piece.task) + 1.0])?),
+            ("mark", values::doubles(&[f64::from(piece.mark)])?),
+            ("error", values::logical(piece.stream == Stream::Err)?),
+            ("text", values::text(&String::from_utf8_lossy(&piece.bytes).replace('\0', ""))?),
+            ("cut", values::doubles(&[piece.cut as f64])?),
+        ])
+    });
+    values::list(&pieces.collect::<std::result::Result<Vec<_>, Failure>>()?)
+}
+
+/// Ends a job: what is queued is removed, what runs is interrupted. One that has ended is left alone.
+#[extendr]
+fn job_close(job: Robj) -> Robj {
+    entry(|| {
+        let job = values::pointed::<Loop>(&job)?;
+        let open = if job.origin.is_here() { job.job.take() } else { None };
+        if let Some(open) = open {
+            // A task of its own, because an interrupt must not cut it in two.
+            let closing = runtime::handle()?.spawn(open.close());
+            runtime::run(async move {
+                let _ = tokio::time::timeout(Duration::from_secs(2), closing).await;
+                Ok::<_, Raised>(())
+            })?;
+        }
+        Ok(values::null())
+    })
+}
+
+extendr_module! {
+    mod job;
+    fn export_object;
+    fn job_open;
+    fn job_room;
+    fn job_push;
+    fn job_wait;
+    fn job_close;
+}
