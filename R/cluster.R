@@ -116,7 +116,7 @@ stopCluster <- function(cl = NULL) {
 }
 
 #' @exportS3Method parallel::stopCluster
-stopCluster.rustBatchCluster <- function(cl = NULL) {
+stopCluster.rustBatchCluster <- function(cl = NULL) { # nolint: object_name_linter.
   # A cluster from a saved session has nothing that could be stopped.
   tryCatch(cluster_stop(cl$pointer), rustBatch_error_closed = function(e) NULL)
   invisible(NULL)

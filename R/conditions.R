@@ -48,7 +48,7 @@ calling_frame <- function() {
 #' @export
 conditionMessage.rustBatch_error <- function(c) {
   # The error of a task is worded as foreach words it, which packages rely on.
-  if (is.null(c$parent) || inherits(c, "rustBatch_error_task")) {
+  if (is.null(c$parent) || inherits(c, "simpleError")) {
     return(c$message)
   }
   call <- conditionCall(c$parent)

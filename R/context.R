@@ -1,11 +1,11 @@
 # What the tasks of a loop share: the expression, the objects it uses, packages, options.
 
-# Plain objects of at least this many bytes travel beside the context, so that the next loop that uses
-# them sends nothing.
+# Plain objects of at least this many bytes travel beside the context, so that the next loop that
+# uses them sends nothing.
 large <- 65536
 
-# What a worker needs to evaluate `expr` as if it stood in `envir`. `calling` is the environment that
-# goes by name: objects that refer to it find the exported objects there.
+# What a worker needs to evaluate `expr` as if it stood in `envir`. `calling` is the environment
+# that goes by name: objects that refer to it find the exported objects there.
 loop_context <- function(obj, expr, envir, seed) {
   global <- identical(envir, globalenv())
   found <- find_globals(expr, envir, obj$argnames, obj$noexport, obj$export)

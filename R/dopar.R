@@ -1,4 +1,5 @@
-# What foreach calls for %dopar%: the context goes out, arguments follow in chunks, values come back.
+# What foreach calls for %dopar%: the context goes out, arguments follow in chunks, values come
+# back.
 dopar <- function(obj, expr, envir, data) {
   if (!inherits(obj, "foreach")) {
     stop("obj must be a foreach object")

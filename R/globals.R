@@ -1,7 +1,7 @@
 # Finds the objects that an expression uses, and those that the functions among them use.
 
-# Returns `objects` (found between `envir` and the global environment), `globals` (found in the global
-# environment), `dots` (the `...` of the calling function), `namespace` (the package whose code runs
+# Returns `objects` (found between `envir` and the global environment), `globals` (found in the
+# global environment), `dots` (the `...` of the calling function), `namespace` (the package whose code runs
 # the loop) and `attached` (packages whose functions are used). When `envir` is the global
 # environment, what is found there is in `objects`.
 find_globals <- function(expr, envir, arguments, noexport, export) {

@@ -1,5 +1,5 @@
-# What the tasks printed and signalled, told in the order of the tasks: output as output, messages as
-# messages, warnings as warnings at the end of the loop, equal ones once.
+# What the tasks printed and signalled, told in the order of the tasks: output as output, messages
+# as messages, warnings as warnings at the end of the loop, equal ones once.
 make_relay <- function() {
   warnings <- list()
 

@@ -77,8 +77,9 @@ impl Link {
                 }
                 Err(error) => {
                     tracing::debug!(address = self.address, %error, "again");
-                    // A replica may be the wrong server: its name may mean another by now.
-                    if error.is_io_error() || code(&error) == Some("READONLY".into()) {
+                    // What has become a replica may be the wrong server: its name may mean another.
+                    let replica = matches!(code(&error).as_deref(), Some("READONLY" | "UNBLOCKED"));
+                    if error.is_io_error() || replica {
                         *slot = None;
                     }
                 }
@@ -155,6 +156,7 @@ fn passing(error: &RedisError) -> bool {
                     | "MISCONF"
                     | "LOADING"
                     | "READONLY"
+                    | "UNBLOCKED"
                     | "BUSY"
                     | "MASTERDOWN"
                     | "TRYAGAIN"

@@ -42,6 +42,43 @@ async fn ten_thousand_tasks_come_back_once_and_nothing_stays() {
     house.assert_clean(&id).await;
 }
 
+/// "Whatever creates a key sets its expiry in the same script (a list made again by a push has none)":
+/// after each step of a chunk's life, every key that there is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_key_expires_at_every_moment() {
+    let house = House::start();
+    let client = house.client().await;
+    let work = Loop::open_with(&client, 2 << 20).await;
+    let a = house.worker();
+    a.beat(&[]).await.unwrap();
+    house.assert_all_expire("a worker").await;
+    work.push(1, 2);
+    let queue = house.keys().queue(work.job.id());
+    house.within(5, "the push", until(|| async { house.ask(&["EXISTS", &queue]).await })).await;
+    house.assert_all_expire("a push").await;
+    let whole = house.within(5, "a lease", take(&a, 1)).await.remove(0);
+    house.assert_all_expire("a lease").await;
+    a.release(&whole).await.unwrap();
+    house.assert_all_expire("a release").await;
+    let whole = house.within(5, "a lease", take(&a, 1)).await.remove(0);
+    let crash = outcome(&a, &whole, None);
+    a.crash(&Settlement { leased: &whole, outcome: &crash }).await.unwrap();
+    house.assert_all_expire("a split").await;
+    let singles = house.within(5, "the singles", take(&a, 2)).await;
+    a.crash(&Settlement { leased: &singles[1], outcome: &crash }).await.unwrap();
+    house.assert_all_expire("a crash").await;
+    a.need(work.job.id(), &work.context).await.unwrap();
+    house.assert_all_expire("a need").await;
+    assert!(settle(&a, &singles[0]).await);
+    house.assert_all_expire("a settlement").await;
+    house.ask::<u64>(&["DEL", &house.keys().control(a.id())]).await;
+    client.drain().await.unwrap();
+    house.assert_all_expire("a message").await;
+    house.ask::<u64>(&["DEL", &house.keys().control(a.id())]).await;
+    a.nudge().await.unwrap();
+    house.assert_all_expire("a nudge").await;
+}
+
 /// "Marks of a chunk are removed when the client trims its outcome".
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_has_been_received_leaves_no_marks() {

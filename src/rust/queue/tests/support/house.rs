@@ -131,14 +131,21 @@ impl House {
         count.unwrap_or(0)
     }
 
+    /// Every key goes by itself when nobody touches it.
+    pub async fn assert_all_expire(&self, when: &str) {
+        for key in self.all_keys().await {
+            let ttl: i64 = self.ask(&["PTTL", &key]).await;
+            // -2: it has gone since.
+            assert!(ttl > 0 || ttl == -2, "{when}: {key} has no time to live");
+        }
+    }
+
     /// Nothing of the job is left, and whatever is left of others will go by itself.
     pub async fn assert_clean(&self, job: &JobId) {
         for key in self.all_keys().await {
             assert!(!key.contains(job.as_str()), "{key} is left of the job");
-            let ttl: i64 = self.ask(&["PTTL", &key]).await;
-            // -2: it has gone since.
-            assert!(ttl > 0 || ttl == -2, "{key} has no time to live");
         }
+        self.assert_all_expire("at the end").await;
     }
 
     /// The future's output, or a panic with all that Redis knows: no test waits for ever.
