@@ -1,16 +1,17 @@
 # Sends a loop's chunks, receives their outcomes, and feeds foreach's accumulator.
 
-# Runs the loop to its end, or to the error that ends it. Returns what is known of failed tasks, by
-# their number.
+# Runs the loop to its end, or to the error that ends it. Returns what is known of the task that
+# failed, if that is what ended it.
 run_loop <- function(cluster, job, obj, expr, it, calling) {
-  feeder <- make_feeder(obj, it)
+  feeder <- make_feeder(obj, it, expr)
   on.exit(feeder$finish())
   count <- task_count(it)
   sent <- 0
   exhausted <- FALSE
   repeat {
     while (!exhausted && (room <- job_room(job, count - sent)) > 0L) {
-      tasks <- take_tasks(it, room, expr)
+      taken <- take_tasks(it, room, expr)
+      tasks <- taken$tasks
       exhausted <- length(tasks) < room
       if (length(tasks)) {
         job_push(job, sent + 1, length(tasks), tasks, calling)
@@ -20,23 +21,39 @@ run_loop <- function(cluster, job, obj, expr, it, calling) {
     if (exhausted && feeder$received() == sent || feeder$failed()) break
     for (event in job_wait(cluster$pointer, job)) feeder$take(event)
   }
-  feeder$failures()
+  if (exhausted && !is.null(taken$error) && !feeder$failed()) stop(taken$error)
+  feeder$failure()
 }
 
 # Holds outcomes back until it is their tasks' turn. With .inorder = FALSE they are combined as they
 # come, except under .errorhandling = "stop", where the error of the lowest task is to be raised.
-make_feeder <- function(obj, it) {
+make_feeder <- function(obj, it, expr) {
   accumulator <- makeAccum(it)
   stops <- identical(obj$errorHandling, "stop")
   on_arrival <- !it_in_order(it) && !stops
   waiting <- new.env(parent = emptyenv())
   relay <- make_relay()
   failures <- list()
+  errors <- list()
   received <- 0
   turn <- 1
 
+  # After an error that may end the loop, nothing is combined that %do% would not combine: the tasks
+  # are fed one by one.
   combine <- function(piece) {
-    accumulator(piece$values, as.integer(piece$tasks))
+    if (stops) {
+      bad <- vapply(piece$values, inherits, NA, "error")
+      errors[key(piece$tasks[bad])] <<- piece$values[bad]
+    }
+    runs <- if (length(errors)) seq_along(piece$tasks) else list(seq_along(piece$tasks))
+    for (run in runs) {
+      if (failed()) break
+      tryCatch(
+        accumulator(piece$values[run], as.integer(piece$tasks[run])),
+        # The error of a task goes before one that may follow from it.
+        error = function(e) if (!failed()) stop(loop_error(e, expr))
+      )
+    }
   }
   # Feeds whatever has its turn now.
   advance <- function() {
@@ -48,6 +65,9 @@ make_feeder <- function(obj, it) {
     }
   }
   take <- function(event) {
+    if (event$kind == "signal") {
+      return(tell_now(event$report[[1]]))
+    }
     for (piece in pieces(event)) {
       received <<- received + length(piece$tasks)
       failures <<- c(failures, piece$failures)
@@ -57,9 +77,13 @@ make_feeder <- function(obj, it) {
     advance()
   }
   failed <- function() stops && !is.null(getErrorValue(it))
+  failure <- function() {
+    task <- names(Filter(function(error) identical(error, getErrorValue(it)), errors))[1]
+    c(list(task = as.numeric(task)), failures[[task]])
+  }
   list(
     take = take, failed = failed, finish = function() relay$finish(),
-    received = function() received, failures = function() failures
+    received = function() received, failure = function() if (failed()) failure()
   )
 }
 
@@ -72,19 +96,22 @@ it_in_order <- function(it) {
 
 # An outcome as runs of consecutive tasks: one, unless some of its tasks came before.
 pieces <- function(event) {
-  values <- event_values(event)
+  answer <- event_values(event)
+  answer$failures <- failure_details(event, answer$failures)
   tasks <- event$tasks
-  runs <- split(seq_along(tasks), cumsum(c(1, diff(tasks) != 1)))
+  if (length(tasks) == length(answer$values)) {
+    return(list(c(answer, list(tasks = tasks, output = event$output, first = event$first))))
+  }
+  runs <- split(tasks, cumsum(c(1, diff(tasks) != 1)))
   lapply(runs, function(run) {
-    these <- tasks[run]
-    inside <- function(note) (event$first + note$task - 1) %in% these
+    inside <- function(note) (event$first + note$task - 1) %in% run
     list(
-      tasks = these,
-      values = values$values[these - event$first + 1],
-      notes = Filter(inside, values$notes),
+      tasks = run,
+      values = answer$values[run - event$first + 1],
+      notes = Filter(inside, answer$notes),
+      failures = answer$failures[names(answer$failures) %in% key(run)],
       output = Filter(inside, event$output),
-      first = event$first,
-      failures = failure_details(event, values$failures, these)
+      first = event$first
     )
   })
 }
@@ -101,13 +128,13 @@ event_values <- function(event) {
   )
 }
 
-failure_details <- function(event, failures, tasks) {
+# What is known of failed tasks beside their conditions, by their number.
+failure_details <- function(event, failures) {
   details <- lapply(failures, function(failure) {
-    list(calls = failure$calls, worker = event$worker, attempt = event$attempt)
+    c(failure[c("calls", "arguments")], event[c("worker", "attempt")])
   })
-  numbers <- event$first + vapply(failures, function(failure) failure$task, 0L) - 1
-  names(details) <- vapply(numbers, key, "")
-  details[numbers %in% tasks]
+  names(details) <- key(event$first + vapply(failures, function(one) one$task, 0L) - 1)
+  details
 }
 
 # A worker could not load the context: no task was spent, and none can run there.

@@ -10,6 +10,7 @@ loop_context <- function(obj, expr, envir, seed) {
   global <- identical(envir, globalenv())
   found <- find_globals(expr, envir, obj$argnames, obj$noexport, obj$export)
   refuse_exports(c(found$objects, found$globals))
+  warn_of_size(c(found$objects, found$globals))
   head <- list(
     expr = expr,
     arguments = obj$argnames[nzchar(obj$argnames)],
@@ -19,7 +20,7 @@ loop_context <- function(obj, expr, envir, seed) {
     attached = found$attached,
     seed = if (!is.null(seed)) seed[1],
     lib_paths = .libPaths(),
-    options = options()[intersect(names(options()), session_options)],
+    options = Filter(Negate(is.null), sapply(session_options, getOption, simplify = FALSE)),
     language = Sys.getenv("LANGUAGE", NA)
   )
   body <- list(objects = found$objects, globals = found$globals, dots = found$dots)
@@ -58,6 +59,21 @@ is_plain <- function(x) {
   plain <- if (is.list(x)) all(vapply(unclass(x), is_plain, NA)) else is.atomic(x) && !isS4(x)
   rest <- attributes(x)
   plain && (is.null(rest) || all(vapply(rest, is_plain, NA)))
+}
+
+# Large exports are slow, and often not meant; they are never refused.
+warn_of_size <- function(objects) {
+  limit <- getOption("rustBatch.export.warn", 500e6)
+  sizes <- vapply(objects, function(x) as.numeric(utils::object.size(x)), 0)
+  if (sum(sizes) <= limit) {
+    return()
+  }
+  largest <- utils::head(sort(sizes, decreasing = TRUE), 3L)
+  warning(
+    sprintf("the loop sends %.0f MB of objects to its workers; the largest: ", sum(sizes) / 1e6),
+    paste(sprintf("`%s` (%.0f MB)", names(largest), largest / 1e6), collapse = ", "),
+    call. = FALSE
+  )
 }
 
 refuse_exports <- function(objects) {

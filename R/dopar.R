@@ -12,10 +12,10 @@ dopar <- function(obj, expr, envir, data) {
   context <- loop_context(obj, expr, envir, seed)
   job <- open_job(data, context, seed, options$chunkSize)
   on.exit(job_close(job))
-  failures <- run_loop(data, job, obj, expr, it, context$calling)
+  failure <- run_loop(data, job, obj, expr, it, context$calling)
   error <- getErrorValue(it)
   if (identical(obj$errorHandling, "stop") && !is.null(error)) {
-    stop(task_error(error, getErrorIndex(it), expr, failures))
+    stop(task_error(error, getErrorIndex(it), expr, failure))
   }
   job_close(job)
   getResult(it)
@@ -43,14 +43,20 @@ loop_options <- function(obj) {
   options
 }
 
-# The condition of a loop that a task's error ends: worded as foreach words it, and of our class.
-task_error <- function(error, index, expr, failures) {
-  failure <- failures[[as.character(index)]]
-  condition <- failure_condition(
-    "task", sprintf("task %d failed - \"%s\"", index, conditionMessage(error)),
-    c(list(task = index), failure),
-    parent = error, call = expr
-  )
+# The condition of a loop that a task's error ends. foreach counts the tasks of an inner loop anew,
+# and so does the message; the field `task` counts them all.
+task_error <- function(error, index, expr, failure) {
+  message <- sprintf("task %d failed - \"%s\"", index, conditionMessage(error))
+  as_foreach(failure_condition("task", message, failure, parent = error, call = expr))
+}
+
+# The condition of a loop that its iterator or its .combine ends.
+loop_error <- function(error, expr) {
+  as_foreach(failure_condition("loop", conditionMessage(error), parent = error, call = expr))
+}
+
+# Of our class, and of the one that foreach's own errors have.
+as_foreach <- function(condition) {
   class(condition) <- append(class(condition), "simpleError", after = 2L)
   condition
 }

@@ -22,9 +22,8 @@ find_globals <- function(expr, envir, arguments, noexport, export) {
       look_into(value, frames, noexport, state)
     }
   }
-  dots <- if ("..." %in% names) tryCatch(eval(quote(list(...)), envir), error = function(e) NULL)
   list(
-    objects = state$objects, globals = state$globals, dots = dots,
+    objects = state$objects, globals = state$globals, dots = state$dots,
     namespace = frames$namespace, attached = rev(intersect(search_packages(), state$attached))
   )
 }
@@ -50,7 +49,7 @@ frames_of <- function(envir) {
 
 # Looks names up from `env`, as R would when it evaluates there.
 look_up <- function(names, env, frames, noexport, state) {
-  for (name in setdiff(names, "...")) {
+  for (name in names) {
     at <- env
     while (!identical(at, emptyenv()) && !isNamespace(at)) {
       if (exists(name, envir = at, inherits = FALSE)) {
@@ -79,7 +78,18 @@ found_at <- function(name, at, frames, noexport, state) {
   if (name %in% noexport || !is.null(state[[place]][[name]])) {
     return()
   }
-  value <- get(name, envir = at, inherits = FALSE)
+  if (name == "...") {
+    if (place == "objects") {
+      state$dots <- tryCatch(eval(quote(list(...)), at), error = function(e) NULL)
+    }
+    return()
+  }
+  # What can't be had, such as a missing argument, is an error of the task that uses it.
+  value <- tryCatch(list(get(name, envir = at, inherits = FALSE)), error = function(e) NULL)
+  if (is.null(value)) {
+    return()
+  }
+  value <- value[[1L]]
   if (place != "elsewhere") {
     known <- state[[place]]
     known[name] <- list(value)
@@ -128,9 +138,13 @@ names_in <- local({
   known <- list()
   function(code) {
     for (one in known) if (identical(one$code, code)) return(one$names)
-    names <- globals::findGlobals(code)
-    # findGlobals() leaves out `...` in a function that has no such argument itself.
-    if (!is.function(code) && "..." %in% all.names(code)) names <- union(names, "...")
+    # It warns of `...` where it sees no function around it; foreach puts one there.
+    names <- suppressWarnings(globals::findGlobals(code))
+    # findGlobals() leaves out `...` in an expression that is not a function.
+    used <- if (is.function(code)) names else all.names(code)
+    if (any(used %in% c("...", "...elt", "...length", "...names") | grepl("^[.][.][0-9]+$", used))) {
+      names <- union(names, "...")
+    }
     known <<- utils::head(c(list(list(code = code, names = names)), known), 64L)
     names
   }

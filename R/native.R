@@ -23,8 +23,9 @@ export_object <- function(cluster, value, calling) {
 }
 
 # Opens a job. `head` is the list that the evaluator loads first, `body` the objects that it loads
-# when the packages are there, `calling` the environment that goes by name in them, `names` and `exports` the objects that travel beside it, `seed` the state of the first
-# random stream or `NULL`, `chunk_size` the user's own or `NULL`. Returns a pointer.
+# when the packages are there, `calling` the environment that goes by name in them, `exports` the
+# objects that travel beside them, by name, `seed` the state of the first random stream or `NULL`,
+# `chunk_size` the user's own or `NULL`. Returns a pointer.
 job_open <- function(cluster, head, body, calling, exports, seed, chunk_size) {
   unwrap(.Call(wrap__job_open, cluster, head, body, calling, exports, seed, chunk_size))
 }

@@ -40,6 +40,17 @@ make_relay <- function() {
   list(tell = tell, finish = finish)
 }
 
+# A condition of class immediateCondition does not wait for its task's turn.
+tell_now <- function(condition) {
+  if (inherits(condition, "message")) {
+    message(condition)
+  } else if (inherits(condition, "warning")) {
+    warning(condition)
+  } else {
+    signalCondition(condition)
+  }
+}
+
 tell_output <- function(piece) {
   sink <- if (piece$error) stderr() else stdout()
   cat(piece$text, file = sink)

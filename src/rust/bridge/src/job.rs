@@ -1,6 +1,6 @@
 //! Jobs: a context is made, chunks go out, outcomes come in.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -33,8 +33,6 @@ struct Loop {
     job: RefCell<Option<Job>>,
     events: RefCell<Option<Receiver<Event>>>,
     schedule: RefCell<Schedule>,
-    /// Chunks that are out.
-    out: Cell<u64>,
 }
 
 impl Drop for Loop {
@@ -121,7 +119,6 @@ fn job_open(
             job: RefCell::new(Some(job)),
             events: RefCell::new(Some(events)),
             schedule: RefCell::new(Schedule::new(cluster.slots(), fixed)),
-            out: Cell::new(0),
         }))
     })
 }
@@ -132,10 +129,8 @@ fn job_open(
 fn job_room(job: Robj, left: f64) -> Robj {
     entry(|| {
         let job = values::pointed::<Loop>(&job)?;
-        let schedule = job.schedule.borrow();
-        let room = job.out.get() < schedule.window();
-        let left = (left.is_finite()).then_some(left as u64);
-        values::integers(&[if room { schedule.next(left).cast_signed() } else { 0 }])
+        let left = left.is_finite().then_some(left as u64);
+        values::integers(&[job.schedule.borrow().room(left).cast_signed()])
     })
 }
 
@@ -147,12 +142,11 @@ fn job_push(job: Robj, first: f64, n: i32, arguments: Robj, calling: Robj) -> Ro
         job.origin.check("loop")?;
         let bytes = serialize(&arguments, &calling)?;
         let name = ChunkName { first: first as u64, n: n.cast_unsigned() };
-        job.schedule.borrow_mut().sent(name.n, bytes.len());
+        job.schedule.borrow_mut().sent(name, bytes.len());
         match &*job.job.borrow() {
             Some(open) => open.push(name, bytes)?,
             None => return Err(Failure::new("closed", "The loop has ended.")),
         }
-        job.out.set(job.out.get() + 1);
         Ok(values::null())
     })
 }
@@ -186,12 +180,17 @@ impl Loop {
     fn receive(&self, event: Event) -> std::result::Result<Robj, Failure> {
         let (name, lacking, outcome, bytes) = match event {
             Event::Outcome { name, lacking, outcome, bytes } => (name, lacking, outcome, bytes),
+            Event::Signal { bytes } => {
+                let condition = values::list(&[serial::unserialize(&bytes)?])?;
+                return values::named_list(&[
+                    ("kind", values::text("signal")?),
+                    ("report", condition),
+                ]);
+            }
             Event::Failed(error) => return Err(error.into()),
         };
         let elapsed = Duration::from_micros(outcome.elapsed_us);
-        self.schedule.borrow_mut().observe(name.n, elapsed);
-        // A split chunk comes back in several pieces and counts as one; the window bears that.
-        self.out.set(self.out.get().saturating_sub(1));
+        self.schedule.borrow_mut().received(name, lacking.len() as u32, elapsed);
         let report = match &outcome.report {
             Report::Values(_) => values::list(&[serial::unserialize(&bytes)?])?,
             Report::Refused(_) => values::list(&[serial::unserialize(&bytes)?])?,

@@ -6,7 +6,10 @@
 //! that of S. F. Hummel, E. Schonberg and L. E. Flynn, "Factoring", Communications of the ACM 35,
 //! 1992). Pure arithmetic: times are handed in.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use crate::ChunkName;
 
 /// What a chunk should take: long enough that handing it over costs little, short enough that a
 /// loop ends evenly and an interrupt or a crash wastes little.
@@ -20,6 +23,10 @@ const MOST: u64 = 10_000;
 
 /// The most bytes of arguments in a chunk of several tasks.
 const MOST_BYTES: f64 = (4 << 20) as f64;
+
+/// The most bytes of arguments that may be under way, so that an iterator over more than fits in
+/// memory needs no more than this; one chunk is always allowed.
+const WINDOW_BYTES: usize = 256 << 20;
 
 /// How fast old measurements fade: a new chunk counts as much as the nine before it together fade.
 const FADE: f64 = 0.9;
@@ -37,6 +44,15 @@ pub struct Schedule {
     sent_tasks: f64,
     /// Tasks whose outcome has been seen.
     seen: u64,
+    out: Out,
+}
+
+/// The chunks that are under way.
+#[derive(Debug, Clone, Default)]
+struct Out {
+    /// By first task: how many tasks the chunk has, how many are lacking, the bytes of its arguments.
+    chunks: BTreeMap<u64, (u32, u32, usize)>,
+    bytes: usize,
 }
 
 impl Schedule {
@@ -51,6 +67,7 @@ impl Schedule {
             sent_bytes: 0.0,
             sent_tasks: 0.0,
             seen: 0,
+            out: Out::default(),
         }
     }
 
@@ -59,29 +76,42 @@ impl Schedule {
         self.slots = u64::from(slots.max(1));
     }
 
-    /// A chunk of `n` tasks came back after `elapsed` of R's time.
-    pub fn observe(&mut self, n: u32, elapsed: Duration) {
+    /// Of the outcome of the chunk `name`, for which R needed `elapsed`, `new` tasks were lacking.
+    pub fn received(&mut self, name: ChunkName, new: u32, elapsed: Duration) {
         self.seconds = self.seconds * FADE + elapsed.as_secs_f64();
-        self.tasks = self.tasks * FADE + f64::from(n);
-        self.seen += u64::from(n);
+        self.tasks = self.tasks * FADE + f64::from(name.n);
+        self.seen += u64::from(new);
+        // What is left of a split chunk comes back in pieces.
+        let Some((&first, chunk)) = self.out.chunks.range_mut(..=name.first).next_back() else {
+            return;
+        };
+        chunk.1 = chunk.1.saturating_sub(new);
+        if chunk.1 == 0 {
+            self.out.bytes -= chunk.2;
+            self.out.chunks.remove(&first);
+        }
     }
 
-    /// A chunk of `n` tasks was sent with `bytes` of arguments.
-    pub fn sent(&mut self, n: u32, bytes: usize) {
+    /// The chunk `name` was sent with `bytes` of arguments.
+    pub fn sent(&mut self, name: ChunkName, bytes: usize) {
         self.sent_bytes += bytes as f64;
-        self.sent_tasks += f64::from(n);
+        self.sent_tasks += f64::from(name.n);
+        self.out.bytes += bytes;
+        self.out.chunks.insert(name.first, (name.n, name.n, bytes));
     }
 
-    /// How many chunks may be under way and not yet back: each slot has one in hand and one waiting.
+    /// How many tasks the next chunk should have: 0 while enough is under way. Each slot has a chunk
+    /// in hand and one waiting.
     #[must_use]
-    pub fn window(&self) -> u64 {
-        self.slots * 2 + 1
+    pub fn room(&self, left: Option<u64>) -> u32 {
+        let count = self.out.chunks.len() as u64;
+        let full = count > self.slots * 2 || count > 0 && self.out.bytes >= WINDOW_BYTES;
+        if full { 0 } else { self.next(left) }
     }
 
     /// How many tasks the next chunk should have, at least 1; `left` is how many tasks are not yet
     /// sent, where that is known.
-    #[must_use]
-    pub fn next(&self, left: Option<u64>) -> u32 {
+    fn next(&self, left: Option<u64>) -> u32 {
         let most = left.unwrap_or(u64::MAX).clamp(1, MOST);
         if let Some(fixed) = self.fixed {
             return u64::from(fixed).clamp(1, left.unwrap_or(u64::MAX).max(1)) as u32;
@@ -101,6 +131,48 @@ impl Schedule {
 mod tests {
     use super::*;
 
+    fn seen(slots: u32, elapsed: Duration) -> Schedule {
+        let mut schedule = Schedule::new(slots, None);
+        schedule.sent(name(1, 1), 0);
+        schedule.received(name(1, 1), 1, elapsed);
+        schedule
+    }
+
+    fn name(first: u64, n: u32) -> ChunkName {
+        ChunkName { first, n }
+    }
+
+    #[test]
+    fn the_window_bounds_chunks_and_bytes_and_lets_one_pass() {
+        let mut schedule = Schedule::new(2, Some(1));
+        for first in 1..=5 {
+            assert_eq!(schedule.room(None), 1);
+            schedule.sent(name(first, 1), 10);
+        }
+        assert_eq!(schedule.room(None), 0);
+        schedule.received(name(3, 1), 1, Duration::ZERO);
+        assert_eq!(schedule.room(None), 1);
+        let mut large = Schedule::new(2, Some(1));
+        large.sent(name(1, 1), WINDOW_BYTES);
+        assert_eq!(large.room(None), 0);
+        large.received(name(1, 1), 1, Duration::ZERO);
+        assert_eq!(large.room(None), 1);
+    }
+
+    #[test]
+    fn a_split_chunk_is_under_way_until_its_last_task_is_there() {
+        let mut schedule = Schedule::new(1, Some(10));
+        for first in [1, 11, 21] {
+            schedule.sent(name(first, 10), 10);
+        }
+        for task in 11..21 {
+            assert_eq!(schedule.room(None), 0, "{task}");
+            schedule.received(name(task, 1), 1, Duration::ZERO);
+        }
+        assert_eq!(schedule.room(None), 10);
+        assert_eq!(schedule.out.bytes, 20);
+    }
+
     #[test]
     fn probes_are_single_and_a_fixed_size_is_kept() {
         assert_eq!(Schedule::new(4, None).next(Some(1000)), 1);
@@ -112,19 +184,16 @@ mod tests {
 
     #[test]
     fn short_tasks_travel_together_and_long_ones_alone() {
-        let mut short = Schedule::new(2, None);
-        short.observe(1, Duration::from_micros(10));
+        let short = seen(2, Duration::from_micros(10));
         assert!(short.next(Some(1_000_000)) > 1000);
         assert!(short.next(Some(10_000)) <= 2500);
-        let mut long = Schedule::new(2, None);
-        long.observe(1, Duration::from_secs(1));
+        let long = seen(2, Duration::from_secs(1));
         assert_eq!(long.next(Some(1_000_000)), 1);
     }
 
     #[test]
     fn the_end_is_cut_into_ever_smaller_pieces() {
-        let mut schedule = Schedule::new(2, None);
-        schedule.observe(1, Duration::from_micros(1));
+        let schedule = seen(2, Duration::from_micros(1));
         let mut left = 10_000_u64;
         let mut sizes = Vec::new();
         while left > 0 {
@@ -139,8 +208,8 @@ mod tests {
     #[test]
     fn large_arguments_make_small_chunks() {
         let mut schedule = Schedule::new(2, None);
-        schedule.observe(1, Duration::from_micros(10));
-        schedule.sent(1, 1 << 20);
+        schedule.sent(name(1, 1), 1 << 20);
+        schedule.received(name(1, 1), 1, Duration::from_micros(10));
         assert_eq!(schedule.next(Some(1_000_000)), 4);
     }
 }

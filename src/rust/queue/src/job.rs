@@ -42,6 +42,11 @@ pub enum Event {
         /// What R serialized, when the outcome carries it.
         bytes: Vec<u8>,
     },
+    /// A running task says something that does not wait for its outcome.
+    Signal {
+        /// What R serialized.
+        bytes: Vec<u8>,
+    },
     /// The job can't go on.
     Failed(Error),
 }
@@ -295,6 +300,7 @@ impl Pump {
         for Entry { id, letter, name, payload } in entries {
             match letter.as_str() {
                 "o" => self.receive(&name, payload).await?,
+                "s" => self.pass_on(&name, payload),
                 "n" => self.supply(&name, payload).await?,
                 "r" => self.replace(&name).await?,
                 _ => self.reject(),
@@ -357,6 +363,14 @@ impl Pump {
             return self.send(&[], false).await;
         }
         Ok(())
+    }
+
+    /// What a running task says.
+    fn pass_on(&self, name: &str, payload: Vec<u8>) {
+        match self.shared.seal.open(&Binding::new(Kind::Signal, &self.id, name), payload) {
+            Ok(bytes) => drop(self.events.send(Event::Signal { bytes })),
+            Err(_) => self.reject(),
+        }
     }
 
     /// A worker lacks a blob of the context, or a chunk's arguments.

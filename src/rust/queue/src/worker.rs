@@ -292,8 +292,29 @@ impl WorkerQueue {
         let name = blob.hash.to_string();
         let place = Binding::new(Kind::Signal, job, &name);
         let frame = self.seal.seal(&place, &encode(&self.id)?)?;
+        self.say(job, "n", &name, frame).await
+    }
+
+    /// Tells the client what a running task says, at once.
+    ///
+    /// # Errors
+    /// Those of [`Link::call`]; [`Error::Protocol`] when it is longer than a frame may be.
+    pub async fn signal(&self, leased: &Leased, said: &[u8]) -> Result<(), Error> {
+        let name = leased.name.to_string();
+        let place = Binding::new(Kind::Signal, &leased.job, &name);
+        let frame = self.seal.seal(&place, said)?;
+        self.say(&leased.job, "s", &name, frame).await
+    }
+
+    async fn say(
+        &self,
+        job: &JobId,
+        letter: &str,
+        name: &str,
+        frame: Vec<u8>,
+    ) -> Result<(), Error> {
         let mut pipe = Pipeline::new();
-        self.invoke(&mut pipe, &script::SAY).arg(job.as_str()).arg("n").arg(&name).arg(frame);
+        self.invoke(&mut pipe, &script::SAY).arg(job.as_str()).arg(letter).arg(name).arg(frame);
         pipe.arg(ms(TTL)).ignore();
         self.link.call(&pipe).await
     }

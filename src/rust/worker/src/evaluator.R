@@ -3,10 +3,11 @@
 # environment of its own, so that a task can neither see nor remove it.
 #
 # A frame to R:   integer kind, integer request, double length, payload.
-# A frame from R: integer kind, integer request, integer pid, integer 0, double length, payload.
+# A frame from R: integer kind, integer request, integer pid, integer 0, double length, payload; with
+# length -1 the payload ends with the secret of the marks.
 local({
   to_r <- c(hello = 1L, context = 2L, object = 3L, chunk = 4L)
-  from_r <- c(ready = 1L, need = 2L, done = 3L, refused = 4L, interrupted = 5L)
+  from_r <- c(ready = 1L, need = 2L, done = 3L, refused = 4L, interrupted = 5L, signal = 6L)
   pid <- Sys.getpid()
   request <- 0L
   mark <- ""
@@ -29,31 +30,35 @@ local({
     request <<- head[2L]
     list(kind = head[1L], size = readBin(requests, "double", 1L))
   }
-  # More than 2^31 - 1 bytes can be neither read nor written in one call.
-  piece <- 2^30
-  take <- function(size) {
-    if (size <= piece) return(readBin(requests, "raw", size))
-    bytes <- raw(size)
-    for (start in seq(0, size - 1, by = piece)) {
-      n <- min(piece, size - start)
-      bytes[start + seq_len(n)] <- readBin(requests, "raw", n)
-    }
-    bytes
+  # More than 2^31 - 1 bytes can be neither read nor written in one call, so what is long goes
+  # through the pipe as a stream.
+  long <- 2^30
+  take <- function(size) readBin(requests, "raw", size)
+  # A connection from which the next `size` bytes are unserialized, and how it is put away.
+  reader <- function(size) {
+    if (size > long) return(list(from = requests, close = function() NULL))
+    bytes <- rawConnection(take(size))
+    list(from = bytes, close = function() close(bytes))
   }
-  send <- function(kind, bytes = raw()) {
+  # Reads one value of `size` bytes.
+  take_value <- function(size) if (size > long) unserialize(requests) else unserialize(take(size))
+  begin <- function(kind, size) {
     # A forked child of a task must not answer in its parent's place.
     if (Sys.getpid() != pid) leave()
     open_pipes()
     writeBin(c(from_r[[kind]], request, pid, 0L), answers)
-    writeBin(as.double(length(bytes)), answers)
-    size <- length(bytes)
-    if (size <= piece) {
-      writeBin(bytes, answers)
-    } else {
-      for (start in seq(0, size - 1, by = piece)) {
-        writeBin(bytes[start + seq_len(min(piece, size - start))], answers)
-      }
-    }
+    writeBin(as.double(size), answers)
+  }
+  send <- function(kind, bytes = raw()) {
+    begin(kind, length(bytes))
+    writeBin(bytes, answers)
+    flush(answers)
+  }
+  # The end of a stream is known by the secret that the marks have.
+  send_long <- function(kind, value) {
+    begin(kind, -1)
+    serialize(value, answers, xdr = FALSE)
+    writeBin(charToRaw(mark), answers)
     flush(answers)
   }
   leave <- function() tools::pskill(Sys.getpid(), 9L)
@@ -117,27 +122,30 @@ local({
 
   # ---- the context of a job -------------------------------------------------------------------
   context <- NULL
-  load_context <- function(bytes) {
+  load_context <- function(size) {
     context <<- NULL
     # What the job before had is taken back.
     globals <<- list()
     settings <<- own_settings
     path <<- own_path
     tidy_session()
-    pipe <- rawConnection(bytes)
-    on.exit(close(pipe))
-    head <- unserialize(pipe)
+    reader <- reader(size)
+    on.exit(reader$close())
+    head <- unserialize(reader$from)
     prepare_session(head)
     exports <- if (head$global) {
       globalenv()
     } else {
       new.env(parent = home_of(head$namespace))
     }
-    body <- unserialize(pipe, refhook = function(name) exports)
+    body <- unserialize(reader$from, refhook = function(name) exports)
     if (length(body$dots)) {
       # Only a function call makes a `...`; its frame has the arguments' names beside it.
       dots <- function(...) environment()
       assign("...", get("...", do.call(dots, body$dots)), envir = exports)
+    } else if (!is.null(body$dots)) {
+      # An empty one is a missing argument to R.
+      assign("...", quote(expr = ), envir = exports)
     }
     fill(exports, body$objects, head$beside$objects)
     fill(globalenv(), body$globals, head$beside$globals)
@@ -169,7 +177,7 @@ local({
     for (name in names(objects)) assign(name, objects[[name]], envir = env)
     for (name in names(beside)) {
       send("need", charToRaw(beside[[name]]))
-      assign(name, unserialize(take(receive()$size)), envir = env)
+      assign(name, take_value(receive()$size), envir = env)
     }
   }
 
@@ -190,16 +198,26 @@ local({
     notes[[length(notes) + 1L]] <<- list(task = at, mark = marks, condition = condition)
     invokeRestart(restart)
   }
+  # Tells the client at once; what can't be sent is not worth an error.
+  tell <- function(condition) try(send("signal", pack(condition)), silent = TRUE)
   fail <- function(condition) {
     calls <- sys.calls()
     # Without the evaluator's own frames around the task, and without this handler's.
     inner <- Position(function(call) identical(call[[1L]], quote(evaluate)), calls, right = TRUE)
-    calls <- calls[seq_along(calls) > inner + 1L & seq_along(calls) < length(calls) - 1L]
+    calls <- calls[seq_along(calls) > inner & seq_along(calls) < length(calls) - 1L]
+    calls <- Filter(function(call) !identical(call, quote(eval(xpr, envir = envir))), calls)
     shown <- utils::tail(calls, 30L)
     failures[[length(failures) + 1L]] <<- list(
       task = at,
-      calls = vapply(shown, function(call) deparse(call, nlines = 1L)[1L], "")
+      calls = vapply(shown, brief, ""),
+      arguments = vapply(
+        mget(context$names, envir = context$exports, ifnotfound = list(NULL)), brief, ""
+      )
     )
+  }
+  brief <- function(value) {
+    text <- paste(deparse(value, width.cutoff = 60L, nlines = 1L)[1L])
+    if (nchar(text) > 60L) paste0(substr(text, 1L, 57L), "...") else text
   }
   # Named as in foreach's own loop, because the call of an error names it.
   evaluate <- function(xpr, envir) eval(xpr, envir = envir)
@@ -239,7 +257,12 @@ local({
             if (getOption("warn") < 0) invokeRestart("muffleWarning")
             if (getOption("warn") < 2) note(w, "muffleWarning")
           },
-          message = function(m) note(m, "muffleMessage")
+          message = function(m) {
+            if (!inherits(m, "immediateCondition")) note(m, "muffleMessage")
+            tell(m)
+            invokeRestart("muffleMessage")
+          },
+          immediateCondition = tell
         ),
         error = function(e) {
           values[[at]] <<- e
@@ -264,7 +287,7 @@ local({
     offset <- numbers[1L]
     n <- numbers[2L]
     seeds <- if (numbers[3L] == 1L) matrix(readBin(requests, "integer", 6L * n), nrow = 6L)
-    arguments <- unserialize(take(size - 12 - 24 * n * numbers[3L]))
+    arguments <- take_value(size - 12 - 24 * n * numbers[3L])
     # A short loop does not pay for compiling.
     context$chunks <<- context$chunks + 1L
     if (context$chunks == 2L || n >= 50L && context$chunks < 2L) {
@@ -283,13 +306,16 @@ local({
     tidy_session()
     if (is.null(values)) return(send("interrupted"))
     answer <- list(values = values, notes = notes, failures = failures)
-    # What cannot be serialized is an error of its tasks, not of the evaluator.
-    send("done", tryCatch(pack(answer), error = function(e) pack(list(
-      values = lapply(values, function(value) {
+    bytes <- tryCatch(pack(answer), error = function(e) {
+      # What cannot be serialized is an error of its task, not of the evaluator.
+      answer$values <- lapply(values, function(value) {
         tryCatch({ pack(value); value }, error = function(e) e)
-      }),
-      notes = notes, failures = failures
-    ))))
+      })
+      pack(answer)
+    })
+    if (length(bytes) <= long) return(send("done", bytes))
+    bytes <- NULL
+    send_long("done", answer)
   }
 
   # ---- the loop -------------------------------------------------------------------------------
@@ -303,15 +329,14 @@ local({
       mark <- rawToChar(take(frame$size))
       send("ready")
     } else if (frame$kind == to_r[["context"]]) {
-      bytes <- take(frame$size)
       tryCatch(
         {
-          load_context(bytes)
+          load_context(frame$size)
           send("ready")
         },
-        error = function(e) send("refused", pack(e))
+        # Half a stream can't be skipped: the worker starts another R process.
+        error = function(e) if (frame$size > long) stop(e) else send("refused", pack(e))
       )
-      rm(bytes)
     } else if (frame$kind == to_r[["chunk"]]) {
       run_chunk(frame$size)
     } else {

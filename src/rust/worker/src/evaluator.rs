@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use crate::exec;
 use crate::output::Capture;
@@ -53,18 +53,20 @@ pub struct Evaluator {
     err: Option<ChildStderr>,
     capture: Capture,
     request: i32,
+    signals: mpsc::UnboundedSender<Vec<u8>>,
     /// The context that it has loaded.
     pub context: Option<BlobHash>,
 }
 
 impl Evaluator {
-    /// Starts `r` and waits until it is ready. Call it on the process' first thread.
+    /// Starts `r` and waits until it is ready; what tasks say while they run goes to `signals`. Call
+    /// it on the process' first thread.
     ///
     /// # Errors
     /// When R can't be run, or ends or does not answer: with its last words.
-    pub async fn start(r: &Path) -> io::Result<Self> {
+    pub async fn start(r: &Path, signals: mpsc::UnboundedSender<Vec<u8>>) -> io::Result<Self> {
         let secret = Secret::random().map_err(io::Error::other)?;
-        let mut evaluator = Self::spawn(r, &secret)?;
+        let mut evaluator = Self::spawn(r, &secret, signals)?;
         let (hello, never) = ([secret.expose().as_bytes()], Notify::new());
         let greeted = evaluator.ask(ToR::Hello, &hello, &never);
         match tokio::time::timeout(START, greeted).await {
@@ -92,7 +94,11 @@ impl Evaluator {
         }
     }
 
-    fn spawn(r: &Path, secret: &Secret) -> io::Result<Self> {
+    fn spawn(
+        r: &Path,
+        secret: &Secret,
+        signals: mpsc::UnboundedSender<Vec<u8>>,
+    ) -> io::Result<Self> {
         let (to_r, requests) =
             io::pipe().map(|(read, write)| (OwnedFd::from(read), OwnedFd::from(write)))?;
         let (answers, from_r) =
@@ -124,9 +130,10 @@ impl Evaluator {
             child,
             pid,
             requests: Requests::new(pipe::Sender::from_owned_fd(requests)?),
-            answers: Answers::new(pipe::Receiver::from_owned_fd(answers)?),
+            answers: Answers::new(pipe::Receiver::from_owned_fd(answers)?, secret.expose()),
             capture: Capture::new(secret.expose()),
             request: 0,
+            signals,
             context: None,
         })
     }
@@ -185,15 +192,19 @@ impl Evaluator {
         parts: &[&[u8]],
         cancel: &Notify,
     ) -> Result<Answer, Trouble> {
-        let Self { child, requests, answers, out, err, capture, request, pid, .. } = self;
+        let Self { child, requests, answers, out, err, capture, request, pid, signals, .. } = self;
         let talk = async {
             requests.send(kind, *request, parts).await?;
             loop {
                 let answer = answers.next().await?;
                 // A forked child of a task that answers too is not listened to.
-                if answer.pid == pid.as_raw_pid() {
+                if answer.pid != pid.as_raw_pid() {
+                    continue;
+                }
+                if answer.kind != FromR::Signal {
                     return Ok::<_, io::Error>(answer);
                 }
+                let _ = signals.send(answer.payload);
             }
         };
         let answer = tokio::select! {

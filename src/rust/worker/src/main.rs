@@ -17,6 +17,7 @@ use std::io::{self, BufRead};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use nix::sys::signal::SigSet;
 use serde::de::DeserializeOwned;
 
 /// The worker of rustBatch. The R package starts it; there is no need to do so by hand.
@@ -40,6 +41,11 @@ enum Verb {
 /// Both verbs run on one thread, the process' first: it lives as long as the process, which is what
 /// a child that dies with its parent's thread needs.
 fn main() -> ExitCode {
+    // The client spawns us from a thread that blocks all signals, and a mask is inherited: R would
+    // not hear its SIGINT, and nobody a SIGTERM.
+    if let Err(error) = SigSet::empty().thread_set_mask() {
+        exec::complain(&error);
+    }
     let result = match Arguments::parse().verb {
         Verb::Exec(exec) => exec.run(),
         Verb::Work => bootstrap().and_then(|bootstrap| {

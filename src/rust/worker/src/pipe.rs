@@ -32,6 +32,8 @@ pub enum FromR {
     Refused,
     /// The chunk was interrupted.
     Interrupted,
+    /// A task says something; the answer is still to come.
+    Signal,
 }
 
 impl FromR {
@@ -42,6 +44,7 @@ impl FromR {
             3 => Self::Done,
             4 => Self::Refused,
             5 => Self::Interrupted,
+            6 => Self::Signal,
             _ => return None,
         })
     }
@@ -62,17 +65,27 @@ pub struct Answer {
 
 const HEAD: usize = 24;
 
+/// How much room is made at a time for what is to come.
+const READ: usize = 64 << 20;
+
 /// The end that reads R's answers.
 #[derive(Debug)]
 pub struct Answers {
     pipe: Receiver,
     buffer: Vec<u8>,
+    secret: Vec<u8>,
+}
+
+/// How long a payload is: so many bytes, or up to the secret.
+enum Length {
+    Bytes(usize),
+    Stream,
 }
 
 impl Answers {
-    /// Reads from `pipe`.
-    pub fn new(pipe: Receiver) -> Self {
-        Self { pipe, buffer: Vec::new() }
+    /// Reads from `pipe`; `secret` ends a payload whose length R did not know.
+    pub fn new(pipe: Receiver, secret: &str) -> Self {
+        Self { pipe, buffer: Vec::new(), secret: secret.as_bytes().to_vec() }
     }
 
     /// The next answer. Cancel-safe: what has been read stays for the next call.
@@ -82,14 +95,20 @@ impl Answers {
     pub async fn next(&mut self) -> io::Result<Answer> {
         loop {
             if let Some((kind, request, pid, length)) = self.head()? {
-                if self.buffer.len() - HEAD >= length {
-                    let rest = self.buffer.split_off(HEAD + length);
+                if let Some(end) = self.end_of_payload(&length) {
+                    let rest = self.buffer.split_off(end);
                     let mut payload = std::mem::replace(&mut self.buffer, rest);
+                    if matches!(length, Length::Stream) {
+                        payload.truncate(end - self.secret.len());
+                    }
                     payload.drain(..HEAD);
                     return Ok(Answer { kind, request, pid, payload });
                 }
-                let missing = HEAD + length - self.buffer.len();
-                self.buffer.reserve(missing.min(64 << 20));
+                let missing = match length {
+                    Length::Bytes(length) => HEAD + length - self.buffer.len(),
+                    Length::Stream => READ,
+                };
+                self.buffer.reserve(missing.min(READ));
             } else {
                 self.buffer.reserve(4096);
             }
@@ -99,16 +118,30 @@ impl Answers {
         }
     }
 
-    fn head(&self) -> io::Result<Option<(FromR, i32, i32, usize)>> {
+    /// Where in the buffer the frame ends, if it has come. Nothing follows a stream until R is asked
+    /// again.
+    fn end_of_payload(&self, length: &Length) -> Option<usize> {
+        let come = self.buffer.len();
+        match length {
+            Length::Bytes(length) => (come - HEAD >= *length).then_some(HEAD + length),
+            Length::Stream => self.buffer[HEAD..].ends_with(&self.secret).then_some(come),
+        }
+    }
+
+    fn head(&self) -> io::Result<Option<(FromR, i32, i32, Length)>> {
         let Some((head, _)) = self.buffer.split_first_chunk::<HEAD>() else { return Ok(None) };
         let int =
             |at: usize| i32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         let mut length = [0; 8];
         length.copy_from_slice(&head[16..]);
         let length = f64::from_ne_bytes(length);
-        let sane = int(12) == 0 && (0.0..1e15).contains(&length) && length.fract() == 0.0;
-        match FromR::new(int(0)) {
-            Some(kind) if sane => Ok(Some((kind, int(4), int(8), length as usize))),
+        let length = match length {
+            -1.0 => Some(Length::Stream),
+            _ if (0.0..1e15).contains(&length) => Some(Length::Bytes(length as usize)),
+            _ => None,
+        };
+        match (FromR::new(int(0)), length) {
+            (Some(kind), Some(length)) if int(12) == 0 => Ok(Some((kind, int(4), int(8), length))),
             _ => Err(io::Error::other("what came through the pipe is no answer")),
         }
     }

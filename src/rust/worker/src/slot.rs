@@ -57,7 +57,8 @@ pub async fn run(
     mut inbox: mpsc::Receiver<Work>,
     done: mpsc::Sender<(usize, Leased, End)>,
 ) {
-    let mut slot = Slot { shared, evaluator: None, broken: None };
+    let (signals, told) = mpsc::unbounded_channel();
+    let mut slot = Slot { shared, evaluator: None, broken: None, signals, told };
     // An R process is made ready before the first chunk comes.
     slot.revive().await;
     loop {
@@ -90,6 +91,8 @@ struct Slot {
     shared: Arc<Shared>,
     evaluator: Option<Evaluator>,
     broken: Option<String>,
+    signals: mpsc::UnboundedSender<Vec<u8>>,
+    told: mpsc::UnboundedReceiver<Vec<u8>>,
 }
 
 impl Slot {
@@ -98,7 +101,7 @@ impl Slot {
         if self.evaluator.is_some() {
             return;
         }
-        match Evaluator::start(&self.shared.r).await {
+        match Evaluator::start(&self.shared.r, self.signals.clone()).await {
             Ok(evaluator) => self.evaluator = Some(evaluator),
             Err(error) => {
                 crate::exec::complain(&error);
@@ -165,7 +168,17 @@ impl Slot {
             evaluator.context = Some(reference.hash);
         }
         let head = head(leased);
-        let answer = evaluator.ask(ToR::Chunk, &[&head, &arguments], cancel).await?;
+        let parts: [&[u8]; 2] = [&head, &arguments];
+        let answer = {
+            let mut asking = std::pin::pin!(evaluator.ask(ToR::Chunk, &parts, cancel));
+            loop {
+                tokio::select! {
+                    biased;
+                    Some(said) = self.told.recv() => queue.signal(leased, &said).await?,
+                    answer = &mut asking => break answer?,
+                }
+            }
+        };
         match answer.kind {
             FromR::Done => Ok((Report::Values, answer.payload)),
             kind => {
@@ -231,7 +244,7 @@ async fn load(
                 let bytes = cancellable(&work.cancel, store.get(queue, job, blob)).await??;
                 answer = evaluator.ask(ToR::Object, &[&bytes], &work.cancel).await?;
             }
-            FromR::Done | FromR::Interrupted => {
+            FromR::Done | FromR::Interrupted | FromR::Signal => {
                 let reason = format!("R answered {:?} to a context", answer.kind);
                 return Err(Fault::Died(evaluator.end(Some(reason)).await).into());
             }

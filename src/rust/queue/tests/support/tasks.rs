@@ -97,6 +97,7 @@ impl Loop {
                 }
                 outcome
             }
+            Event::Signal { .. } => panic!("no task here says anything"),
             Event::Failed(error) => panic!("the job failed: {error}"),
         }
     }

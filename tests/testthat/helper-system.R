@@ -1,0 +1,96 @@
+# Processes as the system sees them.
+
+# The processes that run, without those that ended and wait for their parent.
+processes <- function() {
+  testthat::skip_if_not(nzchar(Sys.which("ps")), "there is no ps")
+  lines <- system2("ps", c("-A", "-o", "pid=", "-o", "ppid=", "-o", "stat=", "-o", "args="),
+    stdout = TRUE, env = "LC_ALL=C"
+  )
+  parts <- regmatches(lines, regexec("^ *([0-9]+) +([0-9]+) +(\\S+) +(.*)$", lines))
+  parts <- parts[lengths(parts) == 5L]
+  column <- function(i) vapply(parts, `[[`, "", i)
+  all <- data.frame(
+    pid = as.integer(column(2L)), parent = as.integer(column(3L)), command = column(5L)
+  )
+  all[!startsWith(column(4L), "Z"), ]
+}
+
+# The processes of clusters that were started below `pid`: workers, R processes, servers.
+cluster_processes <- function(pid = Sys.getpid()) {
+  all <- processes()
+  found <- all$pid[all$parent %in% pid & grepl("rustbatch-worker", all$command, fixed = TRUE)]
+  repeat {
+    more <- union(found, all$pid[all$parent %in% found])
+    if (length(more) == length(found)) {
+      return(more)
+    }
+    found <- more
+  }
+}
+
+alive <- function(pids) intersect(pids, processes()$pid)
+
+# The processes whose command line has this text in it.
+running <- function(text) {
+  all <- processes()
+  all$pid[grepl(text, all$command, fixed = TRUE)]
+}
+
+# The folders of private servers that are there now.
+server_folders <- function() {
+  places <- c(Sys.getenv("XDG_RUNTIME_DIR"), dirname(tempdir()), "/tmp")
+  list.files(unique(places[nzchar(places)]), "^rustBatch-", full.names = TRUE)
+}
+
+# The folder of the private server of a cluster.
+server_folder <- function(cluster) dirname(sub("^unix:", "", cluster_describe(cluster$pointer)$server))
+
+expect_gone <- function(pids, within = 5) {
+  testthat::expect_true(length(pids) > 0L)
+  testthat::expect_true(wait_until(length(alive(pids)) == 0L, within))
+}
+
+# Starts an R script of its own that has loaded rustBatch, and goes on. `body` is its code; the
+# variables of it come from `...`. Its `say()` writes a value that `said()` here reads. `within` is
+# how it may be run, "%s" standing for its command.
+start_r <- function(body, ..., frame = parent.frame()) {
+  files <- list(script = tempfile("script-"), task = tempfile("task-"), log = tempfile("log-"))
+  saveRDS(list(variables = list(...), libraries = .libPaths(), answer = tempfile("said-")), files$task)
+  task <- readRDS(files$task)
+  writeLines(c(
+    sprintf("task <- readRDS(%s)", deparse(files$task)),
+    ".libPaths(task$libraries)",
+    "suppressPackageStartupMessages(library(rustBatch))",
+    "list2env(task$variables, globalenv())",
+    "say <- function(name, value = TRUE) {",
+    "  file <- paste0(task$answer, name)",
+    "  saveRDS(value, paste0(file, '.new')); file.rename(paste0(file, '.new'), file)",
+    "}",
+    "tree <- function() {",
+    "  all <- strsplit(trimws(system('ps -A -o pid= -o ppid=', intern = TRUE)), ' +')",
+    "  all <- matrix(as.integer(unlist(all)), nrow = 2L)",
+    "  found <- Sys.getpid()",
+    "  for (i in 1:9) found <- union(found, all[1L, all[2L, ] %in% found])",
+    "  found",
+    "}",
+    "say('pid', Sys.getpid())",
+    deparse(substitute(body))
+  ), files$script)
+  system2(file.path(R.home("bin"), "Rscript"), c("--vanilla", shQuote(files$script)),
+    stdout = files$log, stderr = files$log, wait = FALSE
+  )
+  told <- function(name) paste0(task$answer, name)
+  process <- list(
+    said = function(name, within = 30) {
+      if (!wait_until(file.exists(told(name)), within)) {
+        stop("the script did not say `", name, "`:\n", paste(readLines(files$log), collapse = "\n"))
+      }
+      readRDS(told(name))
+    },
+    has_said = function(name) file.exists(told(name)),
+    log = function() readLines(files$log, warn = FALSE)
+  )
+  process$pid <- process$said("pid")
+  at_end(bquote(tools::pskill(.(process$pid), 9L)), frame)
+  process
+}
