@@ -32,7 +32,8 @@ loop_context <- function(obj, expr, envir, seed) {
 
 # Options that change what an expression computes or how it prints.
 session_options <- c(
-  "contrasts", "digits", "na.action", "OutDec", "scipen", "stringsAsFactors", "ts.eps", "warn"
+  "contrasts", "digits", "digits.secs", "max.print", "na.action", "OutDec", "scipen",
+  "stringsAsFactors", "ts.eps", "useFancyQuotes", "warn", "width"
 )
 
 # Opens the job of a context. Large plain objects are put into Redis one by one.
@@ -76,9 +77,10 @@ warn_of_size <- function(objects) {
   )
 }
 
+never_sent <- c("rustBatchCluster", "rustBatchCredentials")
+
 refuse_exports <- function(objects) {
-  kinds <- c("rustBatchCluster", "rustBatchCredentials")
-  bad <- Filter(function(x) inherits(x, kinds), objects)
+  bad <- Filter(function(x) inherits(x, never_sent), objects)
   if (length(bad)) {
     name <- names(bad)[1]
     abort("export", paste0(

@@ -11,7 +11,8 @@ find_globals <- function(expr, envir, arguments, noexport, export) {
   state$attached <- character()
   state$seen <- list()
   names <- names_in(expr)
-  look_up(setdiff(names, c(arguments, noexport)), envir, frames, noexport, state)
+  names$all <- setdiff(names$all, arguments)
+  look_up(names, envir, frames, noexport, state)
   for (name in export) {
     if (!exists(name, envir, inherits = TRUE)) {
       stop(sprintf("unable to find variable \"%s\"", name))
@@ -49,11 +50,14 @@ frames_of <- function(envir) {
 
 # Looks names up from `env`, as R would when it evaluates there.
 look_up <- function(names, env, frames, noexport, state) {
-  for (name in names) {
+  state$sure <- c(state$sure, names$sure)
+  for (name in names$all) {
     at <- env
+    inside <- FALSE
     while (!identical(at, emptyenv()) && !isNamespace(at)) {
+      inside <- inside || identical(at, frames$frames[[1]])
       if (exists(name, envir = at, inherits = FALSE)) {
-        found_at(name, at, frames, noexport, state)
+        found_at(name, at, inside, frames, noexport, state)
         break
       }
       if (identical(at, globalenv())) {
@@ -65,11 +69,12 @@ look_up <- function(names, env, frames, noexport, state) {
   }
 }
 
-found_at <- function(name, at, frames, noexport, state) {
+# `inside`: the way there went through the environment of the loop.
+found_at <- function(name, at, inside, frames, noexport, state) {
   first <- frames$frames[[1]]
   place <- if (identical(at, globalenv()) && !identical(first, at)) {
     "globals"
-  } else if (any(vapply(frames$frames, identical, NA, at))) {
+  } else if (inside) {
     "objects"
   } else {
     # It travels in the environment of the function that uses it.
@@ -90,6 +95,9 @@ found_at <- function(name, at, frames, noexport, state) {
     return()
   }
   value <- value[[1L]]
+  if (inherits(value, never_sent) && !name %in% state$sure) {
+    return()
+  }
   if (place != "elsewhere") {
     known <- state[[place]]
     known[name] <- list(value)
@@ -109,7 +117,7 @@ look_into <- function(value, frames, noexport, state) {
   }
   for (before in state$seen) if (identical(before, value)) return()
   state$seen <- c(state$seen, list(value))
-  names <- if (is.function(value)) names_in(value) else all.vars(value)
+  names <- if (is.function(value)) names_in(value) else list(all = all.vars(value))
   look_up(names, env, frames, noexport, state)
 }
 
@@ -132,18 +140,22 @@ search_packages <- function() {
   setdiff(attached, c(default_packages, "rustBatch"))
 }
 
-# The names that an expression or a function takes from outside. Finding them takes about a
-# millisecond, so the last ones are remembered.
+# The names that an expression or a function takes from outside: `sure`, and `all`, with those that it
+# may have assigned itself before. Finding them takes about a millisecond, so the last ones are
+# remembered.
 names_in <- local({
   known <- list()
   function(code) {
     for (one in known) if (identical(one$code, code)) return(one$names)
     # It warns of `...` where it sees no function around it; foreach puts one there.
-    names <- suppressWarnings(globals::findGlobals(code))
+    names <- suppressWarnings(list(
+      sure = globals::findGlobals(code), all = globals::findGlobals(code, method = "liberal")
+    ))
+    names$all <- union(names$sure, names$all)
     # findGlobals() leaves out `...` in an expression that is not a function.
-    used <- if (is.function(code)) names else all.names(code)
+    used <- if (is.function(code)) names$all else all.names(code)
     if (any(used %in% c("...", "...elt", "...length", "...names") | grepl("^[.][.][0-9]+$", used))) {
-      names <- union(names, "...")
+      names$all <- union(names$all, "...")
     }
     known <<- utils::head(c(list(list(code = code, names = names)), known), 64L)
     names

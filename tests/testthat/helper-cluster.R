@@ -22,11 +22,12 @@ local_cluster <- function(workers = 2, ..., frame = parent.frame()) {
 }
 
 # A test whose loops stand in a user's code: what they do not find in the test they look for in the
-# global environment, not in the namespace of this package.
+# global environment, not in the namespace of this package, of which testthat's environment is a copy.
 test_as_user <- function(what, code) {
-  room <- list2env(as.list(parent.frame(), all.names = TRUE), parent = globalenv())
+  room <- new.env(parent = globalenv())
   for (env in list(environment(test_as_user), parent.frame())) {
-    list2env(as.list(env, all.names = TRUE), room)
+    names <- setdiff(ls(env), ls(asNamespace("rustBatch")))
+    list2env(mget(names, envir = env), room)
   }
   eval(as.call(list(quote(testthat::test_that), what, substitute(code))), room)
 }

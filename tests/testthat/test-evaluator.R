@@ -20,81 +20,84 @@ test_as_user("a forked child that answers too is not heard, and does no task of 
   done <- tempfile("done-")
   values <- foreach(i = 1:8, .combine = c, .options.rustBatch = chunks_of(4)) %dopar% {
     if (i %in% c(2, 7)) parallel:::mcfork(TRUE)
-    cat(i, "\n", file = done, append = TRUE)
+    cat(sprintf("%d\n", i), file = done, append = TRUE)
     i
   }
   expect_identical(values, 1:8)
   # What stands behind the fork in the same task is done twice, and nothing else.
   times <- function() tabulate(as.integer(readLines(done)), 8)
-  expect_true(wait_until(identical(times(), c(1L, 2L, 1L, 1L, 1L, 1L, 2L, 1L)), 5))
+  expect_true(wait_until(sum(times()) >= 10L, 5))
+  expect_identical(times(), c(1L, 2L, 1L, 1L, 1L, 1L, 2L, 1L))
   expect_identical(foreach(i = 1:8, .combine = c) %dopar% i, 1:8)
 })
 
-test_as_user("a long computation in C that is cancelled is killed and replaced", {
-  local_cluster()
+# Runs a loop whose first task fails as soon as the other, which does `work`, has begun. Returns the
+# process that worked.
+cancel <- function(work) {
   begun <- tempfile("begun-")
-  took <- seconds(expect_error(
-    foreach(i = 1:2, .options.rustBatch = chunks_of(1)) %dopar% {
+  took <- seconds(testthat::expect_error(
+    eval(bquote(foreach(i = 1:2, .options.rustBatch = chunks_of(1)) %dopar% {
       if (i == 1) {
         while (!file.exists(begun)) Sys.sleep(0.01)
         stop("enough")
       }
-      big <- matrix(runif(9e6), 3000)
       writeLines(as.character(Sys.getpid()), paste0(begun, ".new"))
       file.rename(paste0(begun, ".new"), begun)
-      svd(big)
-    },
+      .(work)
+    })),
     "enough"
   ))
-  expect_lt(took, 8)
-  expect_gone(as.integer(readLines(begun)), within = 2)
-  took <- seconds(pids <- foreach(1:20, .combine = c, .options.rustBatch = chunks_of(1)) %dopar% {
+  # The loop does not wait for what it gives up.
+  testthat::expect_lt(took, 4)
+  as.integer(readLines(begun))
+}
+
+# The R processes that run tasks.
+pids <- function() {
+  sort(unique(foreach(1:20, .combine = c, .options.rustBatch = chunks_of(1)) %dopar% {
     Sys.sleep(0.05)
     Sys.getpid()
-  })
-  expect_length(unique(pids), 2L)
+  }))
+}
+
+test_as_user("a long computation in C that is cancelled holds no slot", {
+  local_cluster()
+  big <- matrix(runif(9e6), 3000)
+  cancel(quote(svd(big)))
+  # svd() takes a minute.
+  took <- seconds(expect_length(pids(), 2L))
   expect_lt(took, 5)
+})
+
+test_as_user("what does not listen to an interrupt is killed within a second and replaced", {
+  local_cluster()
+  before <- pids()
+  deaf <- cancel(quote(suspendInterrupts(repeat NULL)))
+  expect_gone(deaf, within = 2)
+  after <- pids()
+  expect_length(after, 2L)
+  expect_identical(setdiff(before, after), deaf)
 })
 
 test_as_user("what listens to an interrupt is interrupted and used again", {
   local_cluster()
-  pids <- function() {
-    sort(unique(foreach(1:20, .combine = c, .options.rustBatch = chunks_of(1)) %dopar% {
-      Sys.sleep(0.05)
-      Sys.getpid()
-    }))
-  }
   before <- pids()
-  begun <- tempfile("begun-")
-  took <- seconds(expect_error(
-    foreach(i = 1:2, .options.rustBatch = chunks_of(1)) %dopar% {
-      if (i == 1) {
-        while (!file.exists(begun)) Sys.sleep(0.01)
-        stop("enough")
-      }
-      on.exit(unlink(begun))
-      file.create(begun)
-      Sys.sleep(60)
-    },
-    "enough"
-  ))
-  expect_lt(took, 3)
+  cancel(quote(Sys.sleep(60)))
   expect_identical(pids(), before)
+})
+
+test_as_user("a task's own processes hear signals", {
+  skip_without_proc()
+  local_cluster(1)
+  blocked <- foreach(1, .combine = c) %dopar% {
+    grep("^SigBlk", system("cat /proc/self/status", intern = TRUE), value = TRUE)
+  }
+  expect_match(blocked, "^SigBlk:\\s*0+$")
 })
 
 test_as_user("a command that runs when its task is cancelled ends with it", {
   local_cluster()
-  begun <- tempfile("begun-")
-  expect_error(
-    foreach(i = 1:2, .options.rustBatch = chunks_of(1)) %dopar% {
-      if (i == 1) {
-        while (!file.exists(begun)) Sys.sleep(0.01)
-        stop("enough")
-      }
-      system(sprintf("touch %s; sleep 471.25", begun))
-    },
-    "enough"
-  )
+  cancel(quote(system("sleep 471.25")))
   expect_true(wait_until(length(running("sleep 471.25")) == 0L, 3))
   expect_identical(foreach(i = 1:4, .combine = c) %dopar% i, 1:4)
 })
@@ -211,7 +214,7 @@ test_as_user("a worker runs with an R library that has no rustBatch", {
   paths <- .libPaths()
   at_end(bquote(.libPaths(.(paths))), environment())
   .libPaths(.Library, include.site = FALSE)
-  skip_if("rustBatch" %in% list.files(.libPaths()), "rustBatch is installed in R's own library")
+  skip_if("rustBatch" %in% list.files(.libPaths()), "rustBatch is in R's own library")
   found <- foreach(i = 1:3, .combine = c) %dopar% requireNamespace("rustBatch", quietly = TRUE)
   expect_identical(found, c(FALSE, FALSE, FALSE))
 })
@@ -249,8 +252,8 @@ leave_traces <- quote({
   sink(tempfile())
   left <- file(tempfile(), "w")
   attach(list(attached = 1), name = "an attached list")
-  library(splines)
-  RNGkind("Mersenne-Twister", "Box-Muller", "Rounding")
+  library(stats4)
+  RNGkind("Mersenne-Twister", "Box-Muller")
   assign("in_global", 1, envir = globalenv())
   local <- 1
   counter <- counter + 1
@@ -258,12 +261,16 @@ leave_traces <- quote({
   Sys.setenv(RUSTBATCH_TEST_TRACE = "seen")
 })
 
+# What loading a package sets is kept, so that the package is there before.
+preload <- function() foreach(1) %dopar% loadNamespace("stats4")
+
 for (slow in c(FALSE, TRUE)) {
   how <- if (slow) "long" else "short"
   test_as_user(paste("nothing of a task reaches the next loop or chunk,", how, "tasks"), {
     local_cluster(1)
     counter <- 0
     pause <- if (slow) 0.005 else 0
+    preload()
     look <- function() {
       eval(bquote(foreach(1:4, .options.rustBatch = chunks_of(1)) %dopar% {
         seen <- .(traces)
@@ -283,6 +290,7 @@ for (slow in c(FALSE, TRUE)) {
 test_as_user("nothing of a task that took a millisecond reaches the next of its chunk", {
   local_cluster(1)
   counter <- 0
+  preload()
   seen <- eval(bquote(foreach(1:6, .options.rustBatch = chunks_of(10)) %dopar% {
     seen <- .(traces)
     .(leave_traces)

@@ -1,7 +1,7 @@
 //! A job as the client sees it: chunks go out, events come in, and what is lacking is published
 //! again whenever Redis may have forgotten it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -92,6 +92,7 @@ impl Job {
             events,
             ledger: Ledger::default(),
             seen: START.to_owned(),
+            said: HashSet::new(),
             spent: Vec::new(),
             trim: Trim::default(),
             last_alive: Instant::now(),
@@ -154,6 +155,8 @@ struct Pump {
     ledger: Ledger,
     /// The last event that has been taken in.
     seen: String,
+    /// The tags of the signals that have been passed on.
+    said: HashSet<[u8; 16]>,
     spent: Vec<BlobRef>,
     trim: Trim,
     last_alive: Instant,
@@ -365,10 +368,15 @@ impl Pump {
         Ok(())
     }
 
-    /// What a running task says.
-    fn pass_on(&self, name: &str, payload: Vec<u8>) {
+    /// What a running task says: each thing once, though it may be read again.
+    fn pass_on(&mut self, name: &str, payload: Vec<u8>) {
+        // No two frames end in the same tag.
+        let tag = payload.last_chunk::<16>().copied();
         match self.shared.seal.open(&Binding::new(Kind::Signal, &self.id, name), payload) {
-            Ok(bytes) => drop(self.events.send(Event::Signal { bytes })),
+            Ok(bytes) if tag.is_some_and(|tag| self.said.insert(tag)) => {
+                let _ = self.events.send(Event::Signal { bytes });
+            }
+            Ok(_) => {}
             Err(_) => self.reject(),
         }
     }

@@ -6,7 +6,9 @@ mod support;
 
 use std::sync::Arc;
 
-use rustbatch_protocol::{ClientId, ClusterKey, Control, ControlMessage, JobId, Seal, WorkerId};
+use rustbatch_protocol::{
+    ClientId, ClusterKey, Control, ControlMessage, JobId, Seal, WorkerId, encode,
+};
 use rustbatch_queue::{Wake, WorkerQueue};
 use support::{Act, Did, Hand, House, Loop, take, until};
 use tokio::sync::Semaphore;
@@ -33,8 +35,14 @@ async fn only_a_genuine_and_new_message_is_heard() {
     assert_eq!(a.refused(), 0);
     let foreign = Seal::new(seal.cluster().clone(), ClusterKey::random().unwrap()).unwrap();
     let elsewhere = Seal::new("tess".parse().unwrap(), ClusterKey::random().unwrap()).unwrap();
+    let mut renumbered = ControlMessage::read(&genuine).unwrap();
+    renumbered.counter = 6;
+    let mut renamed = ControlMessage::read(&genuine).unwrap();
+    renamed.client = ClientId::random().unwrap();
     let refused = [
         genuine.clone(),
+        encode(&renumbered).unwrap(),
+        encode(&renamed).unwrap(),
         say(&seal, a.id(), 4),
         say(&foreign, a.id(), 6),
         say(&elsewhere, a.id(), 6),

@@ -100,6 +100,10 @@ async fn the_user_may_not_run_scripts() {
     let house = House::start_with(rules);
     let error = check(&house.login("poor")).await.unwrap_err();
     assert_eq!(error.kind(), "credentials", "{error}");
+    let inside = "user halfway on >pw ~rb:{test}:* -@all +ping +info +eval +script|load +set +get";
+    let house = House::start_with(inside);
+    let error = check(&house.login("halfway")).await.unwrap_err();
+    assert_eq!(error.kind(), "credentials", "{error}");
     let elsewhere = "user other on >pw ~rb:{other}:* +@all";
     let house = House::start_with(elsewhere);
     let error = check(&house.login("other")).await.unwrap_err();

@@ -21,6 +21,13 @@ fn foreign(house: &House, job: &JobId, task: u64) -> Vec<u8> {
     seal.seal(&Binding::new(Kind::Chunk, job, &text), &encode(&chunk).unwrap()).unwrap()
 }
 
+/// The frame of a job's newest event.
+async fn newest(house: &House, job: &JobId) -> Vec<u8> {
+    let events = house.keys().events(job);
+    let all: redis::streams::StreamRangeReply = house.ask(&["XREVRANGE", &events, "+", "-"]).await;
+    all.ids[0].get("p").unwrap()
+}
+
 async fn queued(house: &House, job: &JobId, n: u64) {
     let queue = house.keys().queue(job);
     let all = until(|| async { house.ask::<u64>(&["LLEN", &queue]).await == n });
@@ -137,26 +144,11 @@ async fn a_forged_event_is_not_delivered() {
     }
     house.within(5, "a task", work.collect(1)).await;
     house.within(5, "a task", other.collect(1)).await;
+    // Before the next push, which trims what came.
+    let (theirs, mine) =
+        (newest(&house, other.job.id()).await, newest(&house, work.job.id()).await);
     work.push(2, 1);
     queued(&house, work.job.id(), 1).await;
-    let mut admin = house.admin().await;
-    let genuine = |job: &JobId| {
-        let events = house.keys().events(job);
-        let mut connection = admin.clone();
-        async move {
-            let ask = redis::cmd("XREVRANGE").arg(events).arg("+").arg("-").clone();
-            let all: redis::streams::StreamRangeReply =
-                ask.query_async(&mut connection).await.unwrap();
-            all.ids[0].get::<Vec<u8>>("p").unwrap()
-        }
-    };
-    // What came is trimmed with the next push: the newest is still there only before it.
-    let theirs = genuine(other.job.id()).await;
-    let kept = house.keys().events(work.job.id());
-    let mine = match house.ask::<u64>(&["XLEN", &kept]).await {
-        0 => theirs.clone(),
-        _ => genuine(work.job.id()).await,
-    };
     let foreign = foreign(&house, work.job.id(), 2);
     let cut = theirs[..theirs.len() - 1].to_vec();
     let forgeries: [(&str, &str, &[u8]); 10] = [
@@ -171,6 +163,7 @@ async fn a_forged_event_is_not_delivered() {
         ("z", "", b""),
         ("", "", b""),
     ];
+    let (kept, mut admin) = (house.keys().events(work.job.id()), house.admin().await);
     for (letter, name, payload) in forgeries {
         let mut add = redis::cmd("XADD");
         add.arg(&kept).arg("*").arg(&[("k", letter), ("n", name)]).arg("p").arg(payload);
@@ -197,8 +190,7 @@ async fn a_replayed_outcome_enters_once() {
     let leased = house.within(5, "a lease", take(&a, 1)).await.remove(0);
     assert!(settle(&a, &leased).await);
     let events = house.keys().events(work.job.id());
-    let all: redis::streams::StreamRangeReply = house.ask(&["XRANGE", &events, "-", "+"]).await;
-    let frame: Vec<u8> = all.ids[0].get("p").unwrap();
+    let frame = newest(&house, work.job.id()).await;
     let mut admin = house.admin().await;
     for _ in 0..5 {
         let mut add = redis::cmd("XADD");
@@ -211,4 +203,36 @@ async fn a_replayed_outcome_enters_once() {
     house.within(5, "3 tasks", work.collect(3)).await;
     work.assert_came(3, &[]);
     assert_eq!(work.job.rejected(), 0);
+}
+
+/// What a running task says is delivered once, though it be read or put there again, and not at all
+/// when it is not genuine.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_is_heard_once() {
+    let house = House::start();
+    let client = house.client().await;
+    let mut work = Loop::open(&client).await;
+    let a = house.worker();
+    work.push(1, 1);
+    work.push(2, 1);
+    let leases = house.within(5, "the leases", take(&a, 2)).await;
+    a.signal(&leases[0], b"first").await.unwrap();
+    let genuine = newest(&house, work.job.id()).await;
+    let _: u64 = house.ask(&["CLIENT", "KILL", "USER", "client"]).await;
+    a.signal(&leases[0], b"second").await.unwrap();
+    let events = house.keys().events(work.job.id());
+    let mut admin = house.admin().await;
+    for (name, frame) in [("1+1", &genuine[..]), ("2+1", &genuine[..]), ("1+1", b"garbage")] {
+        let mut add = redis::cmd("XADD");
+        add.arg(&events).arg("*").arg(&[("k", "s"), ("n", name)]).arg("p").arg(frame);
+        add.exec_async(&mut admin).await.unwrap();
+    }
+    a.signal(&leases[0], b"first").await.unwrap();
+    for leased in &leases {
+        assert!(settle(&a, leased).await);
+    }
+    house.within(9, "2 tasks", work.collect(2)).await;
+    assert_eq!(work.said, [&b"first"[..], b"second", b"first"]);
+    // What is refused may be read, and counted, again.
+    assert!(work.job.rejected() >= 2);
 }

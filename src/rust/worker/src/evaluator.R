@@ -68,14 +68,18 @@ local({
   home <- getwd()
   connections <- integer()
   settings <- own_settings <- options()
+  # As "NAME=value"; Sys.getenv() would take ten times as long.
+  environ <- function() .Internal(Sys.getenv(character(), ""))
+  variables <- own_variables <- environ()
+  loaded <- length(loadedNamespaces())
   path <- own_path <- search()
   # What stands in the global environment between tasks.
   globals <- list()
 
-  # Cheap enough for every task.
+  # Cheap enough for every task: what sink.number() does takes a tenth of the time that it takes.
   tidy <- function() {
-    while (sink.number() > 0L) sink()
-    if (sink.number("message") != 2L) sink(type = "message")
+    while (.Internal(sink.number(TRUE)) > 0L) sink()
+    if (.Internal(sink.number(FALSE)) != 2L) sink(type = "message")
     now <- getAllConnections()
     if (!identical(now, connections)) {
       open_pipes()
@@ -89,16 +93,41 @@ local({
   }
   # For tasks that took long enough to bear it, and after every chunk.
   tidy_session <- function() {
+    keep_added()
     now <- options()
     if (!identical(now, settings)) {
       added <- setdiff(names(now), names(settings))
       options(c(settings, stats::setNames(vector("list", length(added)), added)))
+      settings <<- options()
     }
+    tidy_variables()
     for (added in setdiff(search(), path)) try(detach(added, character.only = TRUE), silent = TRUE)
     for (lost in setdiff(path, search())) {
       try(attachNamespace(sub("^package:", "", lost)), silent = TRUE)
     }
     globals <<- restore(globalenv(), globals)
+  }
+  # What a package set when it was loaded stays: that happens once in the life of a process.
+  keep_added <- function() {
+    if (length(loadedNamespaces()) == loaded) return()
+    loaded <<- length(loadedNamespaces())
+    now <- options()
+    added <- setdiff(names(now), names(own_settings))
+    settings[added] <<- own_settings[added] <<- now[added]
+    now <- environ()
+    added <- now[!name_of(now) %in% name_of(own_variables)]
+    variables <<- c(variables[!name_of(variables) %in% name_of(added)], added)
+    own_variables <<- c(own_variables, added)
+  }
+  name_of <- function(variables) substr(variables, 1L, regexpr("=", variables, fixed = TRUE) - 1L)
+  tidy_variables <- function() {
+    now <- environ()
+    if (identical(now, variables)) return()
+    Sys.unsetenv(setdiff(name_of(now), name_of(variables)))
+    lost <- setdiff(variables, now)
+    values <- substring(lost, nchar(name_of(lost)) + 2L)
+    if (length(lost)) do.call(Sys.setenv, as.list(stats::setNames(values, name_of(lost))))
+    variables <<- environ()
   }
   # The bindings of an environment, without those that change with every task.
   bindings <- function(env) {
@@ -127,6 +156,7 @@ local({
     # What the job before had is taken back.
     globals <<- list()
     settings <<- own_settings
+    variables <<- own_variables
     path <<- own_path
     tidy_session()
     reader <- reader(size)
@@ -153,6 +183,7 @@ local({
       expr = head$expr, names = head$arguments, seed = head$seed, exports = exports, chunks = 0L
     )
     context$before <<- bindings(exports)
+    context$kept <<- names(context$before)
     globals <<- bindings(globalenv())
   }
   prepare_session <- function(head) {
@@ -164,9 +195,11 @@ local({
     path <<- search()
     for (package in head$attached) try(attach_package(package), silent = TRUE)
     for (package in head$packages) attach_package(package)
+    keep_added()
     if (length(head$options)) options(head$options)
     path <<- search()
     settings <<- options()
+    variables <<- environ()
   }
   home_of <- function(namespace) {
     if (is.null(namespace)) return(globalenv())
@@ -185,6 +218,8 @@ local({
   # Where in the chunk we are; what has been signalled and what failed so far.
   at <- marks <- 0L
   notes <- failures <- NULL
+  session <- globalenv()
+  now <- function() unclass(Sys.time())
 
   say_mark <- function() {
     marks <<- marks + 1L
@@ -228,24 +263,28 @@ local({
     values <- vector("list", n)
     at <<- marks <<- 0L
     by_name <- is.null(attr(arguments, "tasks"))
+    exports <- context$exports
+    seed <- context$seed
+    context$bound <<- NULL
+    give <- function(task, slice) {
+      if (by_name) {
+        for (name in names(arguments)) exports[[name]] <- arguments[[name]][[slice]]
+      } else {
+        for (name in names(arguments[[slice]])) exports[[name]] <- arguments[[slice]][[name]]
+      }
+      if (!is.null(seeds)) session[[".Random.seed"]] <- c(seed, seeds[, task])
+    }
+    started <- now()
     step <- function() {
       at <<- at + 1L
       k <- at
-      if (by_name) {
-        for (name in names(arguments)) {
-          assign(name, arguments[[name]][[offset + k]], envir = context$exports)
-        }
-      } else {
-        task <- arguments[[offset + k]]
-        for (name in names(task)) assign(name, task[[name]], envir = context$exports)
-      }
-      if (!is.null(seeds)) {
-        assign(".Random.seed", c(context$seed, seeds[, k]), envir = globalenv())
-      }
-      started <- Sys.time()
-      value <- evaluate(context$expr, context$exports)
+      give(k, offset + k)
+      if (is.null(context$bound)) context$bound <<- names(exports)
+      value <- evaluate(context$expr, exports)
       if (!is.null(value)) values[[k]] <<- value
-      after_task(started)
+      ended <- now()
+      after_task(ended - started > 0.001)
+      started <<- ended
     }
     while (at < n) {
       tryCatch(
@@ -266,18 +305,26 @@ local({
         ),
         error = function(e) {
           values[[at]] <<- e
-          after_task(NULL)
+          after_task(TRUE)
+          started <<- now()
         }
       )
     }
     values
   }
-  after_task <- function(started) {
+  # `slow` tasks can bear a look at the whole session.
+  after_task <- function(slow) {
+    # A forked child of the task goes no further: what comes next is its parent's.
+    if (Sys.getpid() != pid) leave()
     tidy()
-    if (!identical(bindings(context$exports), context$before)) {
+    same <- identical(names(context$exports), context$bound) &&
+      (!length(context$kept) || identical(mget(context$kept, context$exports), context$before))
+    if (!same) {
       context$before <<- restore(context$exports, context$before)
+      context$kept <<- names(context$before)
+      context$bound <<- NULL
     }
-    if (is.null(started) || Sys.time() - started > 0.001) {
+    if (slow) {
       say_mark()
       tidy_session()
     }

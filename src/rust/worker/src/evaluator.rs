@@ -122,8 +122,9 @@ impl Evaluator {
         drop(command);
         let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let pid = id.ok_or_else(|| io::Error::other("R ended at once"))?;
-        // Shorter than what a pipe holds, so this does not wait for R.
-        io::Write::write_all(&mut writer, SCRIPT.as_bytes())?;
+        // Shorter than what a pipe holds, so this does not wait for R. One that has ended already is
+        // seen by the wait for it, which says more.
+        let _ = io::Write::write_all(&mut writer, SCRIPT.as_bytes());
         Ok(Self {
             out: child.stdout.take(),
             err: child.stderr.take(),

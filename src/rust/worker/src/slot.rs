@@ -14,6 +14,11 @@ use crate::evaluator::{Evaluator, Fault};
 use crate::pipe::{FromR, ToR};
 use crate::store::Store;
 
+/// How long it is waited after each failed attempt to start R: a machine may be short of memory for
+/// a moment.
+const PAUSES: [Duration; 3] =
+    [Duration::from_millis(50), Duration::from_millis(200), Duration::ZERO];
+
 /// What became of a chunk.
 #[derive(Debug)]
 pub enum End {
@@ -25,6 +30,8 @@ pub enum End {
     Cancelled,
     /// It could not be run here: to be given back.
     Release(String),
+    /// R does not start any more: to be given back, and the slot is to get no other.
+    Broken(String),
 }
 
 /// What all slots of a worker share.
@@ -49,18 +56,21 @@ pub struct Work {
     pub client: Arc<std::sync::OnceLock<ClientId>>,
 }
 
-/// Runs a slot until its inbox is closed. Each chunk ends with one message to `done`: the slot's
-/// number, the chunk, and what became of it.
+/// Runs a slot until its inbox is closed. It tells `started` once whether R runs. Each chunk ends
+/// with one message to `done`: the slot's number, the chunk, and what became of it.
 pub async fn run(
     number: usize,
     shared: Arc<Shared>,
     mut inbox: mpsc::Receiver<Work>,
+    started: mpsc::Sender<Result<(), String>>,
     done: mpsc::Sender<(usize, Leased, End)>,
 ) {
     let (signals, told) = mpsc::unbounded_channel();
     let mut slot = Slot { shared, evaluator: None, broken: None, signals, told };
     // An R process is made ready before the first chunk comes.
     slot.revive().await;
+    let _ = started.send(slot.broken.clone().map_or(Ok(()), Err)).await;
+    drop(started);
     loop {
         let work = tokio::select! {
             work = inbox.recv() => work,
@@ -101,12 +111,17 @@ impl Slot {
         if self.evaluator.is_some() {
             return;
         }
-        match Evaluator::start(&self.shared.r, self.signals.clone()).await {
-            Ok(evaluator) => self.evaluator = Some(evaluator),
-            Err(error) => {
-                crate::exec::complain(&error);
-                self.broken = Some(error.to_string());
+        self.broken = None;
+        for pause in PAUSES {
+            match Evaluator::start(&self.shared.r, self.signals.clone()).await {
+                Ok(evaluator) => {
+                    self.evaluator = Some(evaluator);
+                    self.broken = None;
+                    return;
+                }
+                Err(error) => self.broken = Some(error.to_string()),
             }
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -124,7 +139,7 @@ impl Slot {
                 End::Outcome(outcome)
             }
             Err(Stop::Queue(error)) => End::Release(error.to_string()),
-            Err(Stop::NoR(reason)) => End::Release(reason),
+            Err(Stop::NoR(reason)) => End::Broken(reason),
             Err(Stop::Fault(Fault::Cancelled)) => {
                 if self.evaluator.as_mut().is_some_and(|evaluator| !evaluator.is_sound()) {
                     self.evaluator = None;

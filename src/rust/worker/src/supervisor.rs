@@ -27,11 +27,27 @@ struct Held {
     doubtful: bool,
 }
 
+/// Why a worker ends with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// The queue can't be used.
+    #[error(transparent)]
+    Queue(#[from] Error),
+    /// R does not start.
+    #[error("{0}")]
+    NoR(String),
+    /// The system refuses something.
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+}
+
 struct Supervisor {
     shared: Arc<Shared>,
     slots: Vec<mpsc::Sender<Work>>,
     free: Vec<usize>,
     held: HashMap<usize, Held>,
+    /// How many slots have no R and can't get one.
+    broken: usize,
     /// Whether the waiter is to listen to the bell as well.
     listen: Arc<AtomicBool>,
     draining: bool,
@@ -42,17 +58,20 @@ struct Supervisor {
 /// or idle time or life are over.
 ///
 /// # Errors
-/// Those of the queue.
-pub async fn work(bootstrap: WorkerBootstrap) -> Result<(), Error> {
-    let seal = Seal::new(bootstrap.cluster, ClusterKey::from_hex(&bootstrap.key)?)?;
+/// [`Failed`].
+pub async fn work(bootstrap: WorkerBootstrap) -> Result<(), Failed> {
+    let key = ClusterKey::from_hex(&bootstrap.key).map_err(Error::from)?;
+    let seal = Seal::new(bootstrap.cluster, key).map_err(Error::from)?;
     let queue = WorkerQueue::new(&bootstrap.server, seal, bootstrap.worker, bootstrap.slots)?;
     let shared = Arc::new(Shared { queue, store: Default::default(), r: bootstrap.r });
     let count = bootstrap.slots as usize;
     let (done, finished) = mpsc::channel(count);
+    let (started, starts) = mpsc::channel(count);
     let slots = (0..count)
         .map(|number| {
             let (work, inbox) = mpsc::channel(1);
-            tokio::spawn(slot::run(number, Arc::clone(&shared), inbox, done.clone()));
+            let (shared, started) = (Arc::clone(&shared), started.clone());
+            tokio::spawn(slot::run(number, shared, inbox, started, done.clone()));
             work
         })
         .collect();
@@ -61,6 +80,7 @@ pub async fn work(bootstrap: WorkerBootstrap) -> Result<(), Error> {
         slots,
         free: (0..count).rev().collect(),
         held: HashMap::new(),
+        broken: 0,
         listen: Arc::new(AtomicBool::new(true)),
         draining: false,
         last_work: Instant::now(),
@@ -79,8 +99,24 @@ pub async fn work(bootstrap: WorkerBootstrap) -> Result<(), Error> {
             let _ = tokio::time::timeout(FAREWELL, shared.queue.leave()).await;
             Ok(())
         }
-        ended = supervisor.run(finished, limits) => ended,
+        ended = async {
+            drop(started);
+            first_r(starts).await?;
+            supervisor.run(finished, limits).await
+        } => ended,
     }
+}
+
+/// Waits until R runs in a slot: a worker in which it does not is none, and never joins.
+async fn first_r(mut starts: mpsc::Receiver<Result<(), String>>) -> Result<(), Failed> {
+    let mut reason = String::new();
+    while let Some(start) = starts.recv().await {
+        match start {
+            Ok(()) => return Ok(()),
+            Err(error) => reason = error,
+        }
+    }
+    Err(Failed::NoR(reason))
 }
 
 async fn abandoned(lifeline: Option<oneshot::Receiver<()>>) {
@@ -101,10 +137,9 @@ impl Supervisor {
         mut self,
         mut finished: mpsc::Receiver<(usize, Leased, End)>,
         limits: Limits,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Failed> {
         let mut wakes = self.wait_in_background();
-        let mut terminate =
-            signal(SignalKind::terminate()).map_err(|_| rustbatch_protocol::Error::Random)?;
+        let mut terminate = signal(SignalKind::terminate())?;
         let mut beat = tokio::time::interval(BEAT);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // What was published before this worker came rings no bell for it.
@@ -125,7 +160,7 @@ impl Supervisor {
                 }
             }
         }
-        self.shared.queue.leave().await
+        Ok(self.shared.queue.leave().await?)
     }
 
     /// Waits for bell and messages, one wait after the other: a wait is never broken off.
@@ -184,10 +219,13 @@ impl Supervisor {
         Ok(())
     }
 
-    async fn finish(&mut self, number: usize, leased: Leased, end: End) -> Result<(), Error> {
+    async fn finish(&mut self, number: usize, leased: Leased, end: End) -> Result<(), Failed> {
         self.held.remove(&number);
-        self.free.push(number);
         self.last_work = Instant::now();
+        match end {
+            End::Broken(_) => self.broken += 1,
+            _ => self.free.push(number),
+        }
         let queue = &self.shared.queue;
         let leases = match end {
             End::Outcome(outcome) => {
@@ -198,6 +236,14 @@ impl Supervisor {
                 queue.crash(&Settlement { leased: &leased, outcome: &outcome }).await?;
                 queue.lease(self.room(), &self.entries()).await?
             }
+            End::Broken(reason) => {
+                queue.release(&leased).await?;
+                if self.broken < self.slots.len() {
+                    return Ok(());
+                }
+                queue.leave().await?;
+                return Err(Failed::NoR(reason));
+            }
             End::Release(reason) => {
                 crate::exec::complain(&format_args!("chunk {} given back: {reason}", leased.name));
                 queue.release(&leased).await?;
@@ -205,7 +251,7 @@ impl Supervisor {
             }
             End::Cancelled => queue.lease(self.room(), &self.entries()).await?,
         };
-        self.give(leases).await
+        Ok(self.give(leases).await?)
     }
 
     async fn wake(&mut self, wake: Wake) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use rustbatch_protocol::{BlobRef, Cause, Outcome, Payload, Report};
+use rustbatch_protocol::{BlobRef, Cause, ChunkName, Outcome, Payload, Report};
 use rustbatch_queue::{Client, Event, Job, JobSpec, Leased, WorkerQueue};
 use tokio::sync::mpsc;
 
@@ -51,6 +51,8 @@ pub struct Loop {
     size: usize,
     /// The tasks that came, and whether with a value (or else crashed).
     pub came: BTreeMap<u64, bool>,
+    /// What running tasks have said.
+    pub said: Vec<Vec<u8>>,
 }
 
 impl Loop {
@@ -69,7 +71,7 @@ impl Loop {
         // R's thread waits on a plain channel; here it only hands on.
         let (hand_on, events) = mpsc::unbounded_channel();
         std::thread::spawn(move || plain.into_iter().all(|event| hand_on.send(event).is_ok()));
-        Self { job, context, events, size, came: BTreeMap::new() }
+        Self { job, context, events, size, came: BTreeMap::new(), said: Vec::new() }
     }
 
     pub fn push(&self, first: u64, n: u32) {
@@ -78,28 +80,30 @@ impl Loop {
         self.job.push(name(first, n), arguments).unwrap();
     }
 
-    /// Takes the next event in: each of its tasks for the first time, with the right value.
+    /// Takes events in up to the next outcome: each of its tasks for the first time, with the right
+    /// value.
     pub async fn receive(&mut self) -> Outcome {
-        match self.events.recv().await.expect("the job is open") {
-            Event::Outcome { name, lacking, outcome, bytes } => {
-                for task in lacking {
-                    let came = matches!(outcome.report, Report::Values(_));
-                    if came {
-                        let at = (task - name.first) as usize * self.size;
-                        let wanted =
-                            argument(task, self.size).iter().map(|b| !b).collect::<Vec<_>>();
-                        assert!(
-                            bytes[at..at + self.size] == wanted,
-                            "task {task} has a wrong value"
-                        );
+        loop {
+            match self.events.recv().await.expect("the job is open") {
+                Event::Outcome { name, lacking, outcome, bytes } => {
+                    for task in lacking {
+                        let came = matches!(outcome.report, Report::Values(_));
+                        assert!(!came || self.is_right(task, name, &bytes), "task {task} is wrong");
+                        assert_eq!(self.came.insert(task, came), None, "task {task} came twice");
                     }
-                    assert_eq!(self.came.insert(task, came), None, "task {task} came twice");
+                    return outcome;
                 }
-                outcome
+                Event::Signal { bytes } => self.said.push(bytes),
+                Event::Failed(error) => panic!("the job failed: {error}"),
             }
-            Event::Signal { .. } => panic!("no task here says anything"),
-            Event::Failed(error) => panic!("the job failed: {error}"),
         }
+    }
+
+    /// Whether `bytes`, which came for the chunk `name`, hold the value of `task`.
+    fn is_right(&self, task: u64, name: ChunkName, bytes: &[u8]) -> bool {
+        let at = (task - name.first) as usize * self.size;
+        let wanted: Vec<u8> = argument(task, self.size).iter().map(|byte| !byte).collect();
+        bytes[at..at + self.size] == wanted
     }
 
     /// Receives until `n` tasks have come.
