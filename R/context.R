@@ -6,9 +6,10 @@ large <- 65536
 
 # What a worker needs to evaluate `expr` as if it stood in `envir`. `calling` is the environment
 # that goes by name: objects that refer to it find the exported objects there.
-loop_context <- function(obj, expr, envir, seed) {
+loop_context <- function(obj, expr, envir, seed, it) {
   global <- identical(envir, globalenv())
-  found <- find_globals(expr, envir, obj$argnames, obj$noexport, obj$export)
+  values <- first_values(it)
+  found <- find_globals(expr, envir, obj$argnames, obj$noexport, obj$export, values)
   refuse_exports(c(found$objects, found$globals))
   warn_of_size(c(found$objects, found$globals))
   head <- list(
@@ -18,17 +19,34 @@ loop_context <- function(obj, expr, envir, seed) {
     namespace = found$namespace,
     packages = unique(obj$packages),
     attached = found$attached,
+    loaded = class_owners(c(found$objects, found$globals, values)),
+    careful = any(session_changers %in% found$names),
     seed = if (!is.null(seed)) seed[1],
     lib_paths = .libPaths(),
     options = Filter(Negate(is.null), sapply(session_options, getOption, simplify = FALSE)),
     language = Sys.getenv("LANGUAGE", NA)
   )
   body <- list(objects = found$objects, globals = found$globals, dots = found$dots)
-  if (obj$verbose) {
+  if (obj$verbose && length(c(found$objects, found$globals))) {
     cat("exporting:", paste(c(names(found$objects), names(found$globals)), collapse = ", "), "\n")
   }
   list(head = head, body = body, calling = if (!global) envir)
 }
+
+# The first value of each argument, where it is at hand: the others are most likely of its kind.
+first_values <- function(it) {
+  values <- if (inherits(it, "iforeach")) lapply(it$iargs, function(i) i$state$obj)
+  lists <- Filter(function(x) is.list(x) && !is.object(x) && length(x), values)
+  lapply(lists, `[[`, 1L)
+}
+
+# Functions that change the session. A loop whose code names one is tidied up after every task, not
+# only after those that take long enough for it not to matter.
+session_changers <- c(
+  "assign", "attach", "data", "delayedAssign", "detach", "library", "load", "makeActiveBinding",
+  "options", "require", "requireNamespace", "setSessionTimeLimit", "setTimeLimit", "source",
+  "Sys.setenv", "Sys.setlocale", "Sys.unsetenv", "sys.source", "<<-"
+)
 
 # Options that change what an expression computes or how it prints.
 session_options <- c(

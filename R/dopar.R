@@ -7,9 +7,10 @@ dopar <- function(obj, expr, envir, data) {
   check_open(data)
   options <- loop_options(obj)
   # The loop's only draw, before the iterators may draw themselves.
-  seed <- loop_seed()
+  # doRNG has given every task a stream, and counts on nobody else's drawing.
+  seed <- if (!".doRNG.stream" %in% obj$argnames) loop_seed()
   it <- iter(obj)
-  context <- loop_context(obj, expr, envir, seed)
+  context <- loop_context(obj, expr, envir, seed, it)
   job <- open_job(data, context, seed, options$chunkSize)
   on.exit(job_close(job))
   failure <- run_loop(data, job, obj, expr, it, context$calling)
@@ -24,6 +25,12 @@ dopar <- function(obj, expr, envir, data) {
 # The loop's options, from .options.rustBatch.
 loop_options <- function(obj) {
   options <- obj$options$rustBatch
+  if (!is.null(options) && !is.list(options)) {
+    abort("config", paste0(
+      "`.options.rustBatch` is ", what_it_is(options), ", not a list\n",
+      "* For example: `.options.rustBatch = list(chunkSize = 10)`."
+    ))
+  }
   known <- "chunkSize"
   unknown <- setdiff(names(options), known)
   if (length(unknown)) {
@@ -47,7 +54,11 @@ loop_options <- function(obj) {
 # and so does the message; the field `task` counts them all.
 task_error <- function(error, index, expr, failure) {
   message <- sprintf("task %d failed - \"%s\"", index, conditionMessage(error))
-  as_foreach(failure_condition("task", message, failure, parent = error, call = expr))
+  condition <- failure_condition("task", message, failure, parent = error, call = expr)
+  # A crash is one here, too.
+  ours <- grep("^rustBatch_error_", class(error), value = TRUE)
+  class(condition) <- append(class(condition), setdiff(ours, class(condition)), after = 1L)
+  as_foreach(condition)
 }
 
 # The condition of a loop that its iterator or its .combine ends.
@@ -57,6 +68,6 @@ loop_error <- function(error, expr) {
 
 # Of our class, and of the one that foreach's own errors have.
 as_foreach <- function(condition) {
-  class(condition) <- append(class(condition), "simpleError", after = 2L)
+  class(condition) <- append(class(condition), "simpleError", after = length(class(condition)) - 2L)
   condition
 }

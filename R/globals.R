@@ -1,10 +1,10 @@
 # Finds the objects that an expression uses, and those that the functions among them use.
 
 # Returns `objects` (found between `envir` and the global environment), `globals` (found in the
-# global environment), `dots` (the `...` of the calling function), `namespace` (the package whose code runs
-# the loop) and `attached` (packages whose functions are used). When `envir` is the global
+# global environment), `dots` (the `...` of the calling function), `namespace` (the package whose
+# code runs the loop), `names` (all that code uses) and `attached` (packages whose functions are used). When `envir` is the global
 # environment, what is found there is in `objects`.
-find_globals <- function(expr, envir, arguments, noexport, export) {
+find_globals <- function(expr, envir, arguments, noexport, export, values = list()) {
   frames <- frames_of(envir)
   state <- new.env(parent = emptyenv())
   state$objects <- state$globals <- list()
@@ -13,6 +13,8 @@ find_globals <- function(expr, envir, arguments, noexport, export) {
   names <- names_in(expr)
   names$all <- setdiff(names$all, arguments)
   look_up(names, envir, frames, noexport, state)
+  for (value in values) look_into(value, frames, noexport, state)
+  look_up(list(all = global_methods()), globalenv(), frames, noexport, state)
   for (name in export) {
     if (!exists(name, envir, inherits = TRUE)) {
       stop(sprintf("unable to find variable \"%s\"", name))
@@ -25,7 +27,7 @@ find_globals <- function(expr, envir, arguments, noexport, export) {
   }
   list(
     objects = state$objects, globals = state$globals, dots = state$dots,
-    namespace = frames$namespace, attached = rev(intersect(search_packages(), state$attached))
+    namespace = frames$namespace, names = state$sure, attached = rev(intersect(search_packages(), state$attached))
   )
 }
 
@@ -106,13 +108,14 @@ found_at <- function(name, at, inside, frames, noexport, state) {
   look_into(value, frames, noexport, state)
 }
 
-# What a function uses, or a formula, is looked up where it was made.
+# What a function uses, or a formula, is looked up where it was made; in a list, that of each function.
 look_into <- function(value, frames, noexport, state) {
-  env <- environment(value)
-  if (is.null(env) || isNamespace(topenv(env)) && !identical(topenv(env), globalenv())) {
+  if (is.list(value) && !is.object(value)) {
+    for (one in Filter(is.function, value)) look_into(one, frames, noexport, state)
     return()
   }
-  if (!is.function(value) && !inherits(value, "formula")) {
+  env <- environment(value)
+  if (is.null(env) || isNamespace(env) || !is.function(value) && !inherits(value, "formula")) {
     return()
   }
   for (before in state$seen) if (identical(before, value)) return()

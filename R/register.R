@@ -12,7 +12,14 @@
 #' Every task has a random number stream of its own, which follows from the
 #' session's generator by one draw for each loop: the same [set.seed()] gives the
 #' same numbers, whatever the number of R processes and the chunks.
-#' `options(rustBatch.seed = "none")` switches this off.
+#' `options(rustBatch.seed = "none")` switches this off. The streams are of the
+#' kind `"L'Ecuyer-CMRG"`, so a [set.seed()] within a task gives the numbers of that
+#' kind, not those of the session's.
+#'
+#' A task finds the session as it was before the task. Objects that refer to an
+#' environment (closures, R5 and R6 objects) are the exception: what a task
+#' changes in such an environment stays changed for later tasks of the same R
+#' process and loop.
 #'
 #' @param cluster A cluster from [makeCluster()].
 #' @return `cluster`, invisibly.
@@ -49,6 +56,12 @@ dopar_info <- function(data, item) {
 
 check_open <- function(cluster) {
   about <- cluster_describe(cluster$pointer)
+  if (about$state == "lost") {
+    abort("lost", paste0(
+      about$lost, "\n",
+      "* Start another cluster with `makeCluster()`, and register it with `registerDoRustBatch()`."
+    ))
+  }
   if (about$state == "stopped") {
     abort("closed", paste0(
       "The cluster has been stopped\n",

@@ -20,9 +20,10 @@ make_relay <- function() {
   tell_condition <- function(note, first) {
     condition <- note$condition
     if (inherits(condition, "warning")) {
-      text <- paste(conditionMessage(condition), deparse(conditionCall(condition))[1])
-      before <- warnings[[text]]
-      warnings[[text]] <<- list(condition = condition, count = 1 + max(0, before$count))
+      call <- deparse(conditionCall(condition))[1]
+      text <- paste(c(class(condition), conditionMessage(condition), call), collapse = " ")
+      tasks <- union(warnings[[text]]$tasks, first + note$task)
+      warnings[[text]] <<- list(condition = condition, tasks = tasks)
     } else {
       message(condition)
     }
@@ -31,8 +32,9 @@ make_relay <- function() {
     told <- warnings
     warnings <<- list()
     for (one in told) {
-      if (one$count > 1) {
-        one$condition$message <- sprintf("%s (in %d tasks)", one$condition$message, one$count)
+      count <- length(one$tasks)
+      if (count > 1L) {
+        one$condition$message <- sprintf("%s (in %d tasks)", one$condition$message, count)
       }
       warning(one$condition)
     }

@@ -35,3 +35,37 @@ source_sum() {
       -exec cksum {} + 2>/dev/null | LC_ALL=C sort || true
   } | cksum
 }
+
+# A hang is a failure: after so many seconds the program is ended.
+limit() {
+  local seconds=$1
+  shift
+  if have timeout; then timeout --foreground -k 10 "$seconds" "$@"; else "$@"; fi
+}
+
+# Your default R library, or a personal one where that belongs to root.
+r_library() {
+  Rscript -e '
+    library <- .libPaths()[1]
+    if (file.access(library, 2) != 0) {
+      library <- path.expand(strsplit(Sys.getenv("R_LIBS_USER"), ":")[[1]][1])
+      dir.create(library, recursive = TRUE, showWarnings = FALSE)
+    }
+    cat(library)'
+}
+
+# Installs the clone's rustBatch into the given library, when the sources are newer.
+install_newest() {
+  local library=$1 stamp sum
+  # The stamp lies in the installed package, so that it goes with it.
+  stamp="$library/rustBatch/.installed-from"
+  sum=$(source_sum)
+  [[ ! -f $stamp || $(<"$stamp") != "$sum" ]] || return 0
+  say "Installing rustBatch into $library (the first time compiles for some minutes) ..."
+  mkdir -p "$cache"
+  R CMD INSTALL --library="$library" . >"$cache/install.log" 2>&1 || {
+    cat "$cache/install.log"
+    die "rustBatch could not be installed. The log is also in $cache/install.log"
+  }
+  printf '%s\n' "$sum" >"$stamp"
+}

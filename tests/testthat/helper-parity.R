@@ -93,7 +93,7 @@ expected_of <- function(loop, room) {
   swallowed <- any(startsWith(loose$output, "error calling combine function:"))
   later <- startsWith(c(strict$error$message, "")[1L], "task ") && !is.null(loose$error)
   if (!swallowed && !later && length(difference(strict, loose))) {
-    stop("strict_do() is not %do%:\n", paste(difference(strict, loose), collapse = "\n"))
+    stop("strict_do() is not %do%: ", toString(difference(strict, loose)), "\n", show_loop(loop))
   }
   c(strict, list(deliberate = swallowed || later && !same_error(strict$error, loose$error)))
 }
@@ -116,14 +116,21 @@ difference <- function(found, expected, ordered = TRUE) {
   )
 }
 
+show_loop <- function(loop) paste(deparse(loop), collapse = "\n")
+
 same_value <- function(a, b, ordered) {
   if (ordered) identical(plain(a), plain(b)) else identical(unordered(a), unordered(b))
 }
 
-# Without the environments that functions and formulas were made in.
+# Without the environments that functions and formulas were made in, and without source references,
+# which hold some too.
 plain <- function(x) {
   if (is.function(x)) {
-    list(formals(x), body(x))
+    list(formals(x), plain(body(x)))
+  } else if (inherits(x, "formula")) {
+    plain(as.call(as.list(x)))
+  } else if (is.call(x)) {
+    utils::removeSource(x)
   } else if (is.list(x)) {
     attributes <- attributes(x)
     x <- lapply(x, plain)
@@ -146,7 +153,7 @@ unordered <- function(x) {
 same_error <- function(found, expected) {
   all(class(expected) %in% class(found)) &&
     identical(conditionMessage_of(found), conditionMessage_of(expected)) &&
-    identical(found$call, expected$call)
+    identical(plain(found$call), plain(expected$call))
 }
 
 conditionMessage_of <- function(error) if (!is.null(error)) conditionMessage(error)
@@ -158,7 +165,7 @@ expect_parity <- function(loop, backends, room = new.env(parent = globalenv()), 
     found <- with_backend(backends[[name]], loop, room)
     different <- difference(found, expected, ordered)
     testthat::expect(length(different) == 0L, paste(
-      c("On ", name, ", ", toString(different), " differ:\n", deparse(loop), "\nfound\n",
+      c("On ", name, ", ", toString(different), " differ:\n", show_loop(loop), "\nfound\n",
         utils::capture.output(utils::str(found)), "\nexpected\n",
         utils::capture.output(utils::str(expected))),
       collapse = "\n"

@@ -60,7 +60,7 @@ ask_redis <- function(port, ...) {
 # port.
 local_impostor <- function(answers, frame = parent.frame()) {
   port <- free_port()
-  impostor <- start_r(port = port, answers = answers, frame = frame, body = {
+  impostor <- start_r(port = port, answers = answers, frame = frame, body = quote({
     server <- serverSocket(port)
     say("ready")
     while (TRUE) {
@@ -80,7 +80,7 @@ local_impostor <- function(answers, frame = parent.frame()) {
       }
       close(client)
     }
-  })
+  }))
   impostor$said("ready")
   port
 }

@@ -50,9 +50,8 @@ expect_gone <- function(pids, within = 5) {
   testthat::expect_true(wait_until(length(alive(pids)) == 0L, within))
 }
 
-# Starts an R script of its own that has loaded rustBatch, and goes on. `body` is its code; the
-# variables of it come from `...`. Its `say()` writes a value that `said()` here reads. `within` is
-# how it may be run, "%s" standing for its command.
+# Starts an R script of its own that has loaded rustBatch, and goes on. `body` is its code, quoted;
+# its variables come from `...`. Its `say()` writes a value that `said()` here reads.
 start_r <- function(body, ..., frame = parent.frame()) {
   files <- list(script = tempfile("script-"), task = tempfile("task-"), log = tempfile("log-"))
   saveRDS(list(variables = list(...), libraries = .libPaths(), answer = tempfile("said-")), files$task)
@@ -74,7 +73,7 @@ start_r <- function(body, ..., frame = parent.frame()) {
     "  found",
     "}",
     "say('pid', Sys.getpid())",
-    deparse(substitute(body))
+    deparse(body)
   ), files$script)
   system2(file.path(R.home("bin"), "Rscript"), c("--vanilla", shQuote(files$script)),
     stdout = files$log, stderr = files$log, wait = FALSE

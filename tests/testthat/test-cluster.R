@@ -97,15 +97,14 @@ test_as_user("a registered cluster stays", {
 # A script whose cluster is there when it says so; what it does then is `ending`.
 script_with_cluster <- function(ending, frame = parent.frame()) {
   skip_without_redis()
-  body <- bquote({
+  start_r(frame = frame, body = bquote({
     cluster <- makeCluster(2)
     registerDoRustBatch(cluster)
     foreach(1:2) %dopar% 1
     say("folder", dirname(sub("^unix:", "", rustBatch:::cluster_describe(cluster$pointer)$server)))
     say("family", tree())
     .(ending)
-  })
-  do.call(start_r, list(body, frame = frame), quote = TRUE)
+  }))
 }
 
 endings <- list(
@@ -202,10 +201,14 @@ test_as_user("fifty loops leave descriptors, memory and processes as they were",
     threads <- length(dir("/proc/self/task"))
     list(pids = pids, files = files, threads = threads, memory = memory)
   }
-  for (k in 1:20) loop()
+  # Until R's heap has found its size.
+  for (k in 1:100) loop()
   before <- look()
-  for (k in 1:50) expect_identical(loop(), 1)
+  for (k in 1:50) loop()
+  expect_identical(loop(), 1)
   expect_true(wait_until(identical(look()[1:3], before[1:3]), 5))
-  # In kB; the client's own heap moves a little.
-  expect_lt(max(look()$memory - before$memory), 5000)
+  # In kB. The first is this process, where testthat keeps what it was told.
+  more <- look()$memory - before$memory
+  expect_lt(more[1], 20000)
+  expect_lt(max(more[-1]), 2000)
 })

@@ -174,10 +174,10 @@ test_that("a .combine or .final that fails raises", {
   ))
   setDoPar(backends[[1L]])
   error <- expect_error(
-    foreach(i = 1:3, .combine = function(a, b) stop(rlang_like())) %dopar% i,
+    foreach(i = 1:3, .combine = function(a, b) stop("no combine")) %dopar% i,
     class = "rustBatch_error_loop"
   )
-  expect_s3_class(error$parent, "error")
+  expect_identical(conditionMessage(error$parent), "no combine")
 })
 
 test_that("what %do% swallows or overtakes is raised", {
@@ -442,12 +442,9 @@ test_that("a loop in the global environment, and one in a package, are as %do% h
     setDoPar(backend)
     loop <- quote(foreach(i = 1:3, .combine = c) %dopar% parity_add(i))
     expect_identical(eval(loop, globalenv()), c(6, 7, 8))
-    # A function of tools that is not exported, found as code of that package finds it.
-    inside <- eval(quote(function(x) {
-      foreach::`%dopar%`(foreach::foreach(i = x, .combine = c), trimws(i) == psnice_free(i))
-    }), list(), asNamespace("tools"))
-    environment(inside) <- new.env(parent = asNamespace("tools"))
-    body(inside)[[2]][[3]] <- quote(is.function(file_path_sans_ext) && is.function(.check_packages))
+    # What a package does not export, its own code finds.
+    inside <- function(x) foreach(i = x, .combine = c) %dopar% is.function(.check_packages)
+    environment(inside) <- asNamespace("tools")
     expect_identical(inside(1:3), c(TRUE, TRUE, TRUE))
   }
 })

@@ -1,6 +1,6 @@
 # One cell: does one work on one backend in this fresh R process, checks the result, and appends
-# what it measured to a CSV. Called by tools/bench with the round, the work, the backend, the port of
-# a Redis (or "NA"), and the file.
+# what it measured to a CSV. Called by tools/bench with the round, the work, the backend, the port
+# of a Redis (or "NA"), and the file.
 
 for (file in c("catalogue", "backends", "process", "redis", "tasks", "data", "fits", "life")) {
   source(sprintf("tools/bench.d/%s.R", file))
@@ -24,10 +24,10 @@ seconds <- function(expr) {
 unstarted <- c("L", "P", "W7")
 
 # Two loops, so that each process has answered and R has compiled what it compiles early.
-warm_up <- function() for (k in 1:2) foreach::foreach(i = 1:10) %dopar% i
+warm_up <- function() for (k in 1:2) foreach(i = 1:10) %dopar% i
 
 measure <- function(work, backend, port) {
-  run <- get(paste0("work_", work))
+  run <- get(paste0("work_", tolower(work)))
   if (work %in% unstarted) {
     return(run(backend, port))
   }
@@ -53,5 +53,5 @@ rows <- data.frame(
 )
 utils::write.table(
   rows, arguments[5],
-  append = TRUE, sep = ",", row.names = FALSE, col.names = FALSE, na = ""
+  append = TRUE, sep = ",", quote = FALSE, row.names = FALSE, col.names = FALSE, na = ""
 )

@@ -10,7 +10,7 @@ make_patients <- function() {
   patients
 }
 
-work_W5 <- function(backend, port) {
+work_w5 <- function(backend, port) {
   patients <- make_patients()
   fit <- function(i) {
     rows <- (seq_len(nrow(patients)) * 7919 * i) %% nrow(patients) %/% 1.3 + 1
@@ -31,7 +31,7 @@ make_naps <- function() {
   sample(0.01 * (1 - (1:200 - 0.5) / 200)^(-1 / 1.5))
 }
 
-work_W6 <- function(backend, port) {
+work_w6 <- function(backend, port) {
   naps <- make_naps()
   time <- seconds(
     values <- foreach(nap = naps, .combine = c) %dopar% {

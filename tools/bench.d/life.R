@@ -1,6 +1,6 @@
 # Starting, idling, being far away; and what there is without any loop.
 
-work_W0 <- function(backend, port) {
+work_w0 <- function(backend, port) {
   mine <- Sys.getpid()
   parts <- list(
     client = mine,
@@ -22,7 +22,7 @@ work_W0 <- function(backend, port) {
   )
 }
 
-work_W7 <- function(backend, port) {
+work_w7 <- function(backend, port) {
   package <- backends$package[backends$id == backend]
   suppressPackageStartupMessages({
     library(foreach)
@@ -38,7 +38,7 @@ work_W7 <- function(backend, port) {
 }
 
 # `port` is that of the proxy.
-work_W8 <- function(backend, port) {
+work_w8 <- function(backend, port) {
   n <- fewer(1000L, backend)
   time <- seconds(
     values <- foreach(i = seq_len(n), .combine = c) %dopar% {
@@ -50,7 +50,7 @@ work_W8 <- function(backend, port) {
   c(task = 1000 * time / n)
 }
 
-work_P <- function(backend, port) {
+work_p <- function(backend, port) {
   before <- threads()
   time <- system.time(suppressPackageStartupMessages(library(rustBatch)), FALSE)[["elapsed"]]
   after <- threads()
@@ -69,7 +69,7 @@ work_P <- function(backend, port) {
 }
 
 # What no backend can beat.
-work_L <- function(backend, port) {
+work_l <- function(backend, port) {
   suppressPackageStartupMessages(library(foreach))
   numbers <- numbers(12.5e6)
   serialize <- seconds(bytes <- serialize(numbers, NULL, xdr = FALSE))

@@ -10,7 +10,8 @@ redis_ask <- function(port, command) {
 
 # The numbers of INFO, by name.
 redis_info <- function(port) {
-  lines <- grep("^[a-z_]+:[0-9.]+$", sub("\r$", "", redis_ask(port, "INFO")), value = TRUE)
+  lines <- sub("\r$", "", redis_ask(port, "INFO"))
+  lines <- grep("^[a-z_]+:[0-9]+([.][0-9]+)?$", lines, value = TRUE)
   stats::setNames(as.numeric(sub(".*:", "", lines)), sub(":.*", "", lines))
 }
 

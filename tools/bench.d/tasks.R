@@ -1,19 +1,16 @@
 # Tasks that do nothing: throughput and latency.
 
-`%dopar%` <- foreach::`%dopar%`
-foreach <- foreach::foreach
-
 # One that needs 100 ms for a chunk and sends each task alone gets a twentieth of the tasks.
 fewer <- function(n, backend) if (backend == "doRedis") n %/% 20L else n
 
-work_W1 <- function(backend, port) {
+work_w1 <- function(backend, port) {
   n <- fewer(10000L, backend)
   time <- seconds(values <- foreach(i = seq_len(n)) %dopar% i)
   check(is.list(values) && identical(as.integer(unlist(values)), seq_len(n)))
   c(time = time * 10000 / n)
 }
 
-work_W1c <- function(backend, port) {
+work_w1c <- function(backend, port) {
   n <- fewer(10000L, backend)
   times <- c(
     c = seconds(joined <- foreach(i = seq_len(n), .combine = c) %dopar% i),
@@ -26,7 +23,7 @@ work_W1c <- function(backend, port) {
   times * 10000 / n
 }
 
-work_W1m <- function(backend, port) {
+work_w1m <- function(backend, port) {
   few <- seconds(foreach(i = 1:10000) %dopar% i)
   time <- seconds(values <- foreach(i = 1:1000000) %dopar% i)
   memory <- peak_memory()
@@ -35,7 +32,7 @@ work_W1m <- function(backend, port) {
 }
 
 # 300 of them, or as many as 8 s hold.
-work_W2 <- function(backend, port) {
+work_w2 <- function(backend, port) {
   times <- numeric()
   end <- now() + 8
   while (length(times) < 300L && now() < end) {

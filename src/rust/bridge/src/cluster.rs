@@ -69,10 +69,19 @@ impl Cluster {
     /// # Errors
     /// Of the kind `lost`, with the process' last words.
     pub fn check_alive(&self) -> Result<(), Failure> {
-        match self.parts.borrow().as_ref().and_then(|parts| parts.running.died()) {
-            Some(words) => Err(Failure::new("lost", format!("The cluster is lost: {words}"))),
+        match self.lost() {
+            Some(words) => Err(Failure::new("lost", words)),
             None => Ok(()),
         }
+    }
+
+    /// How a process of the cluster has ended unasked.
+    fn lost(&self) -> Option<String> {
+        if !self.origin.is_here() {
+            return None;
+        }
+        let words = self.parts.borrow().as_ref()?.running.died()?;
+        Some(format!("The cluster is lost: {words}"))
     }
 
     fn state(&self) -> &'static str {
@@ -81,7 +90,7 @@ impl Cluster {
         }
         match &*self.parts.borrow() {
             None => "stopped",
-            Some(parts) if parts.running.died().is_some() => "lost",
+            Some(_) if self.lost().is_some() => "lost",
             Some(_) => "running",
         }
     }
@@ -173,6 +182,7 @@ fn cluster_describe(cluster: Robj) -> Robj {
             ("server", values::text(&cluster.server)?),
             ("slots", values::integers(&[cluster.slots.cast_signed()])?),
             ("state", values::text(cluster.state())?),
+            ("lost", values::text(&cluster.lost().unwrap_or_default())?),
         ])
     })
 }

@@ -35,10 +35,10 @@ fn json(value: &Robj) -> Value {
         Rtype::List => value.as_list().map(|l| l.values().map(|v| json(&v)).collect()),
         Rtype::Strings => value.as_str_iter().map(|all| all.map(Value::from).collect()),
         Rtype::Logicals => value.as_logical_iter().map(|all| {
-            all.map(|b| if b.is_na() { Value::Null } else { b.is_true().into() }).collect()
+            all.map(|b| if b.is_na() { missing() } else { b.is_true().into() }).collect()
         }),
         Rtype::Integers => value.as_integer_slice().map(|all| {
-            all.iter().map(|&i| if i == i32::MIN { Value::Null } else { i.into() }).collect()
+            all.iter().map(|&i| if i == i32::MIN { missing() } else { i.into() }).collect()
         }),
         Rtype::Doubles => value.as_real_slice().map(|all| all.iter().map(|&x| number(x)).collect()),
         _ => None,
@@ -49,6 +49,11 @@ fn json(value: &Robj) -> Value {
         Ok([single]) => Value::Array(vec![single]),
         Err(items) => Value::Array(items),
     }
+}
+
+/// `NA` is no absent field: it is refused, and named.
+fn missing() -> Value {
+    Value::from("NA")
 }
 
 /// A whole number stays whole; what JSON cannot say is said in words, which the check then quotes.

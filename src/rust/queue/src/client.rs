@@ -16,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How many bytes of exports may stay in Redis for the next loop, beyond those of open jobs.
 const SHELF: u64 = 256 << 20;
 
+/// The greatest id that an event can have.
+const LAST: &str = "18446744073709551615-18446744073709551615";
+
 /// A worker that is alive, and its slots.
 pub type Roll = Vec<(WorkerId, u32)>;
 
@@ -149,13 +152,15 @@ impl Shared {
         if workers.is_empty() { Ok(()) } else { self.link.call(&pipe).await }
     }
 
-    /// Ends a job in Redis: wakes its reader, removes its keys and, where `running`, interrupts it.
+    /// Ends a job in Redis: removes its keys, wakes its reader and, where `running`, interrupts it.
+    /// The reader may be between two waits: the last event stays a little, behind all that it has
+    /// read, so that it can't miss it.
     pub async fn drop_job(&self, job: &JobId, running: bool) -> Result<(), Error> {
         let mut pipe = Pipeline::new();
         let events = self.keys.events(job);
-        pipe.cmd("XADD").arg(&events).arg("*").arg(&["k", "z"]).ignore();
-        pipe.cmd("PEXPIRE").arg(&events).arg(ms(TTL)).ignore();
         script::invoke(&mut pipe, &script::DROP, &self.keys.ring()).arg(job.as_str()).ignore();
+        pipe.cmd("XADD").arg(&events).arg(LAST).arg(&["k", "z"]).ignore();
+        pipe.cmd("PEXPIRE").arg(&events).arg(ms(BEAT)).ignore();
         self.link.call::<()>(&pipe).await?;
         if running {
             self.tell_all(&Control::Drop(job.clone())).await?;

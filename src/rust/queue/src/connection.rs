@@ -128,6 +128,10 @@ impl Link {
             }
             ErrorKind::Server(_) | ErrorKind::Extension => match code(error).as_deref() {
                 Some("NOAUTH" | "WRONGPASS" | "NOPERM") => Error::Credentials { address, reason },
+                // What a script may not do has no code of its own before Redis 7.2.
+                _ if reason.contains("The user executing the script can't") => {
+                    Error::Credentials { address, reason }
+                }
                 _ => Error::Refused { address, reason },
             },
             _ => Error::Unreachable { address, reason },

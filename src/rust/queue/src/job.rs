@@ -13,6 +13,7 @@ use rustbatch_protocol::{
     WorkerId, blob::INLINE, decode, encode,
 };
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::client::{Client, Shared};
 use crate::ledger::{Ledger, Sent, Stored};
@@ -21,6 +22,9 @@ use crate::{BEAT, Error, TTL, blob, ms, script};
 
 /// How long a job waits without a live worker before it fails.
 const STALL: Duration = Duration::from_secs(60);
+
+/// How long a job that is closed waits for its reader, which its last event wakes.
+const FAREWELL: Duration = Duration::from_millis(200);
 
 /// Before the first event.
 const START: &str = "0-0";
@@ -101,12 +105,12 @@ impl Job {
         };
         let (entries, arrivals) = mpsc::channel(16);
         let (key, shared) = (pump.shared.keys.events(&id), Arc::clone(&pump.shared));
-        tokio::spawn(async move {
+        let reader = tokio::spawn(async move {
             if let Some(link) = read(link, key, entries).await {
                 shared.give_back(link);
             }
         });
-        tokio::spawn(pump.run(inbox, arrivals));
+        tokio::spawn(pump.run(inbox, arrivals, reader));
         Ok(Self { id, commands, rejected })
     }
 
@@ -168,6 +172,7 @@ impl Pump {
         mut self,
         mut inbox: mpsc::UnboundedReceiver<Command>,
         mut arrivals: mpsc::Receiver<Reading>,
+        reader: JoinHandle<()>,
     ) {
         let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + BEAT, BEAT);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -207,6 +212,8 @@ impl Pump {
         let left = self.ledger.iter().filter_map(|sent| Some(sent.arguments.as_ref()?.blob));
         self.spent.extend(left);
         let _ = blob::remove(&self.shared.link, &self.shared.keys, &self.spent).await;
+        // So that the next job finds the link, and makes no other.
+        let _ = tokio::time::timeout(FAREWELL, reader).await;
         if let Some(Some(done)) = closing {
             let _ = done.send(());
         }
@@ -404,10 +411,7 @@ impl Pump {
     async fn replace(&mut self, name: &str) -> Result<(), Error> {
         self.reject();
         match name.parse() {
-            Ok(name) => {
-                self.ledger.uncover(name);
-                self.restore(&[name], true).await
-            }
+            Ok(name) => self.restore(&[name], true).await,
             Err(_) => Ok(()),
         }
     }

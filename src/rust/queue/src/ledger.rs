@@ -94,15 +94,6 @@ impl Ledger {
         })
     }
 
-    /// Redis knows the task `name` as a chunk of its own: then it has split the chunk that it is in.
-    pub fn uncover(&mut self, name: ChunkName) {
-        let before = self.open.range(..=name.first).next_back();
-        let around = before.map(|(_, sent)| sent.name);
-        if let Some(whole) = around.filter(|whole| name.n == 1 && whole.contains(&name)) {
-            self.split(whole);
-        }
-    }
-
     /// Redis has split the chunk `name`: its tasks are now open as chunks of one.
     pub fn split(&mut self, name: ChunkName) {
         if name.n == 1 || self.open.get(&name.first).is_none_or(|sent| sent.name != name) {

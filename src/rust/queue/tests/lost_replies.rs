@@ -6,6 +6,8 @@ mod support;
 
 use std::time::Duration;
 
+use rustbatch_queue::script;
+
 use support::{Act, Hand, House, Loop, Proxy, held, name, settle, take, until};
 
 /// "Whatever else stands in the worker's list (a reply lost on the wire) it hands out first."
@@ -153,4 +155,53 @@ async fn what_is_released_is_found_by_another() {
     a.release(&leased).await.unwrap();
     house.within(3, "5 tasks", work.collect(5)).await;
     work.assert_came(5, &[]);
+}
+
+/// What is given back after another has settled it is not queued again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_closed_is_not_released() {
+    let house = House::start();
+    let client = house.client().await;
+    let mut work = Loop::open(&client).await;
+    let (a, b) = (house.worker(), house.worker());
+    work.push(1, 5);
+    let leased = house.within(5, "a lease", take(&a, 1)).await.remove(0);
+    assert!(settle(&b, &leased).await);
+    a.release(&leased).await.unwrap();
+    let queue = house.keys().queue(work.job.id());
+    assert_eq!(house.ask::<u64>(&["LLEN", &queue]).await, 0);
+    house.within(5, "5 tasks", work.collect(5)).await;
+    work.assert_came(5, &[]);
+}
+
+/// A push whose answer was lost is repeated, and changes nothing the second time: neither what is
+/// open, nor what is closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeated_push_changes_nothing() {
+    let house = House::start();
+    let client = house.client().await;
+    let work = Loop::open(&client).await;
+    work.push(1, 1);
+    work.push(2, 1);
+    let (keys, id) = (house.keys(), work.job.id());
+    let (job, queue) = (keys.job(id), keys.queue(id));
+    let queued = until(|| async { house.ask::<u64>(&["LLEN", &queue]).await == 2 });
+    house.within(5, "the push", queued).await;
+    let a = house.worker();
+    let first = house.within(5, "a lease", take(&a, 1)).await.remove(0);
+    let payload: Vec<u8> = house.ask(&["HGET", &job, "p:1+1"]).await;
+    assert!(settle(&a, &first).await);
+    let mut pipe = redis::pipe();
+    script::invoke(&mut pipe, &script::PUBLISH, &keys.ring());
+    pipe.arg(id.as_str()).arg(client.id().as_str()).arg(60_000).arg(0);
+    for name in ["1+1", "2+1"] {
+        pipe.arg(name).arg("").arg(&payload);
+    }
+    let before: Vec<String> = house.ask(&["LRANGE", &queue, "0", "-1"]).await;
+    let (queued,): (u64,) = pipe.query_async(&mut house.admin().await).await.unwrap();
+    assert_eq!(queued, 0);
+    let after: Vec<String> = house.ask(&["LRANGE", &queue, "0", "-1"]).await;
+    assert_eq!(before, after);
+    let same: Vec<u8> = house.ask(&["HGET", &job, "p:2+1"]).await;
+    assert_ne!(same, payload, "one name, one content for ever");
 }

@@ -61,7 +61,11 @@ async fn an_emptied_redis_loses_no_argument() {
     let leased = house.within(5, "a lease", take(&a, 1)).await.remove(0);
     let _: String = house.ask(&["FLUSHALL"]).await;
     assert_eq!(a.arguments(&leased).await.unwrap(), None);
+    // Who leases it now finds its arguments; who holds it from before asks for them.
+    let again = house.within(9, "a lease", take(&house.worker(), 1)).await.remove(0);
+    assert!(a.arguments(&again).await.unwrap().is_some());
     let _hand = Hand::start(house.worker(), |_| Act::Answer);
+    assert!(settle(&a, &again).await);
     house.within(30, "4 tasks", work.collect(4)).await;
     work.assert_came(4, &[]);
     let id = work.job.id().clone();
@@ -90,6 +94,26 @@ async fn a_redis_killed_and_empty_loses_nothing() {
     let (work, _hands, gate) = halfway(&house, 8).await;
     house.restart_empty();
     finish(&house, work, &gate).await;
+}
+
+/// A new server's clock, and so the numbers of its events, may be behind those of the old.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_redis_may_be_behind_in_time() {
+    let mut house = House::start();
+    let client = house.client().await;
+    let mut work = Loop::open(&client).await;
+    work.push(1, 1);
+    let hand = Hand::start(house.worker(), |_| Act::Answer);
+    house.within(9, "a task", work.collect(1)).await;
+    let events = house.keys().events(work.job.id());
+    let _: String = house.ask(&["XADD", &events, "9999999999999-0", "k", "x"]).await;
+    let job = &work.job;
+    house.within(5, "the future", until(|| async { job.rejected() == 1 })).await;
+    house.restart_empty();
+    (2..=50).for_each(|task| work.push(task, 1));
+    house.within(20, "50 tasks", work.collect(50)).await;
+    work.assert_came(50, &[]);
+    assert_eq!(hand.queue.refused(), 0);
 }
 
 /// Cut connections, again and again, at any moment.
@@ -130,6 +154,8 @@ async fn results_read_again_are_not_missed() {
         });
         house.within(5, "the blobs' end", blobs).await;
         let _: u64 = house.ask(&["CLIENT", "KILL", "USER", "client"]).await;
+        let reads = until(|| async { house.info("blocked_clients").await == 1 });
+        house.within(9, "the reader", reads).await;
     }
     work.push(5, 1);
     let leased = house.within(9, "a lease", take(&a, 1)).await.remove(0);

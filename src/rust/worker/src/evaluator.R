@@ -1,11 +1,11 @@
 # The evaluator: plain base R that evaluates what the worker sends it. It reads framed requests from
 # descriptor 3 and writes framed answers to descriptor 4, one request in flight. It lives in an
-# environment of its own, so that a task can neither see nor remove it.
+# environment of its own above base R, so that a task can neither see it nor get in its way.
 #
 # A frame to R:   integer kind, integer request, double length, payload.
 # A frame from R: integer kind, integer request, integer pid, integer 0, double length, payload; with
 # length -1 the payload ends with the secret of the marks.
-local({
+local(envir = new.env(parent = baseenv()), {
   to_r <- c(hello = 1L, context = 2L, object = 3L, chunk = 4L)
   from_r <- c(ready = 1L, need = 2L, done = 3L, refused = 4L, interrupted = 5L, signal = 6L)
   pid <- Sys.getpid()
@@ -14,6 +14,8 @@ local({
 
   # ---- the pipes ------------------------------------------------------------------------------
   requests <- answers <- NULL
+  # Standard output and error past the sinks that a task may have set.
+  out <- err <- NULL
   own <- function(connection) {
     now <- tryCatch(getConnection(as.integer(connection)), error = function(e) NULL)
     !is.null(now) && identical(attr(now, "conn_id"), attr(connection, "conn_id"))
@@ -22,6 +24,8 @@ local({
   open_pipes <- function() {
     if (is.null(requests) || !own(requests)) requests <<- file("/dev/fd/3", "rb", raw = TRUE)
     if (is.null(answers) || !own(answers)) answers <<- file("/dev/fd/4", "wb", raw = TRUE)
+    if (is.null(out) || !own(out)) out <<- file("/dev/fd/1", "wb", raw = TRUE)
+    if (is.null(err) || !own(err)) err <<- file("/dev/fd/2", "wb", raw = TRUE)
   }
   receive <- function() {
     head <- readBin(requests, "integer", 2L)
@@ -83,7 +87,7 @@ local({
     now <- getAllConnections()
     if (!identical(now, connections)) {
       open_pipes()
-      ours <- c(0:2, as.integer(requests), as.integer(answers))
+      ours <- c(0:2, vapply(list(requests, answers, out, err), as.integer, 0L))
       for (other in setdiff(getAllConnections(), ours)) {
         tryCatch(close(getConnection(other)), error = function(e) NULL)
       }
@@ -94,6 +98,8 @@ local({
   # For tasks that took long enough to bear it, and after every chunk.
   tidy_session <- function() {
     keep_added()
+    setTimeLimit()
+    setSessionTimeLimit()
     now <- options()
     if (!identical(now, settings)) {
       added <- setdiff(names(now), names(settings))
@@ -153,15 +159,15 @@ local({
   context <- NULL
   load_context <- function(size) {
     context <<- NULL
-    # What the job before had is taken back.
-    globals <<- list()
-    settings <<- own_settings
-    variables <<- own_variables
-    path <<- own_path
-    tidy_session()
     reader <- reader(size)
     on.exit(reader$close())
     head <- unserialize(reader$from)
+    # What the job before had is taken back, but for packages that this one has as well.
+    globals <<- list()
+    settings <<- own_settings
+    variables <<- own_variables
+    path <<- union(own_path, intersect(search(), paste0("package:", c(head$attached, head$packages))))
+    tidy_session()
     prepare_session(head)
     exports <- if (head$global) {
       globalenv()
@@ -180,7 +186,8 @@ local({
     fill(exports, body$objects, head$beside$objects)
     fill(globalenv(), body$globals, head$beside$globals)
     context <<- list(
-      expr = head$expr, names = head$arguments, seed = head$seed, exports = exports, chunks = 0L
+      expr = head$expr, names = head$arguments, seed = head$seed, exports = exports,
+      careful = head$careful, chunks = 0L
     )
     context$before <<- bindings(exports)
     context$kept <<- names(context$before)
@@ -192,9 +199,9 @@ local({
     attach_package <- function(package) {
       suppressWarnings(suppressPackageStartupMessages(library(package, character.only = TRUE)))
     }
-    path <<- search()
     for (package in head$attached) try(attach_package(package), silent = TRUE)
     for (package in head$packages) attach_package(package)
+    for (package in head$loaded) try(loadNamespace(package), silent = TRUE)
     keep_added()
     if (length(head$options)) options(head$options)
     path <<- search()
@@ -223,9 +230,12 @@ local({
 
   say_mark <- function() {
     marks <<- marks + 1L
-    text <- sprintf("\001%s:%d.%d\002", mark, at, marks)
-    cat(text)
-    cat(text, file = stderr())
+    open_pipes()
+    text <- charToRaw(sprintf("\001%s:%d.%d\002", mark, at, marks))
+    for (stream in list(out, err)) {
+      writeBin(text, stream)
+      flush(stream)
+    }
   }
   note <- function(condition, restart) {
     # What was printed before the condition stays before it.
@@ -324,7 +334,7 @@ local({
       context$kept <<- names(context$before)
       context$bound <<- NULL
     }
-    if (slow) {
+    if (slow || context$careful) {
       say_mark()
       tidy_session()
     }

@@ -70,7 +70,11 @@ impl Evaluator {
         let (hello, never) = ([secret.expose().as_bytes()], Notify::new());
         let greeted = evaluator.ask(ToR::Hello, &hello, &never);
         match tokio::time::timeout(START, greeted).await {
-            Ok(Ok(_)) => Ok(evaluator),
+            Ok(Ok(_)) => {
+                // What R said while it started is no task's.
+                evaluator.printed();
+                Ok(evaluator)
+            }
             Ok(Err(Fault::Died(cause))) => {
                 let said = if cause.stderr.is_empty() {
                     String::new()

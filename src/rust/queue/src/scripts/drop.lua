@@ -1,4 +1,4 @@
--- Ends a job: nothing of it stays, and its reader is woken by a last event before.
+-- Ends a job: nothing of it stays. Its reader is woken by a last event after this.
 -- ARGV: job.
 local job = ARGV[1]
 call('LREM', KEYS[1], 0, job)
