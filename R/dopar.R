@@ -4,7 +4,7 @@ dopar <- function(obj, expr, envir, data) {
   if (!inherits(obj, "foreach")) {
     stop("obj must be a foreach object")
   }
-  check_open(data)
+  cluster_check(data$pointer)
   options <- loop_options(obj)
   # The loop's only draw, before the iterators may draw themselves.
   # doRNG has given every task a stream, and counts on nobody else's drawing.

@@ -87,7 +87,8 @@ found_at <- function(name, at, inside, frames, noexport, state) {
   }
   if (name == "...") {
     if (place == "objects") {
-      state$dots <- tryCatch(eval(quote(list(...)), at), error = function(e) NULL)
+      state$dots <- dots_of(at)
+      look_up(names_in(eval(quote(substitute(list(...))), at)), globalenv(), frames, noexport, state)
     }
     return()
   }
@@ -106,6 +107,16 @@ found_at <- function(name, at, inside, frames, noexport, state) {
     assign(place, known, envir = state)
   }
   look_into(value, frames, noexport, state)
+}
+
+# The `...` of a function that is running, in an environment of its own. Arguments keep their code,
+# and those that can't be evaluated now, such as column names of a data frame, are left to the tasks.
+dots_of <- function(env) {
+  holder <- new.env(parent = emptyenv())
+  n <- eval(quote(...length()), env)
+  for (k in seq_len(n)) tryCatch(eval(bquote(...elt(.(k))), env), error = function(e) NULL)
+  if (n > 0L) assign("...", get("...", envir = env), envir = holder)
+  holder
 }
 
 # What a function uses, or a formula, is looked up where it was made; in a list, that of each function.

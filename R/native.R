@@ -6,6 +6,11 @@ cluster_start <- function(file, fields, worker, r) {
   unwrap(.Call(wrap__cluster_start, file, fields, worker, r))
 }
 
+# Fails when a cluster can't run a loop: it has been stopped, is lost, or is another process'.
+cluster_check <- function(cluster) {
+  unwrap(.Call(wrap__cluster_check, cluster))
+}
+
 # Stops a cluster; one that is stopped, or another process', is left alone.
 cluster_stop <- function(cluster) {
   unwrap(.Call(wrap__cluster_stop, cluster))

@@ -41,7 +41,7 @@ registerDoRustBatch <- function(cluster) {
       "* Make one with `cluster <- rustBatch::makeCluster()`."
     ))
   }
-  check_open(cluster)
+  cluster_check(cluster$pointer)
   setDoPar(dopar, cluster, dopar_info)
   invisible(cluster)
 }
@@ -52,22 +52,6 @@ dopar_info <- function(data, item) {
     name = "doRustBatch",
     version = as.character(utils::packageVersion("rustBatch"))
   )
-}
-
-check_open <- function(cluster) {
-  about <- cluster_describe(cluster$pointer)
-  if (about$state == "lost") {
-    abort("lost", paste0(
-      about$lost, "\n",
-      "* Start another cluster with `makeCluster()`, and register it with `registerDoRustBatch()`."
-    ))
-  }
-  if (about$state == "stopped") {
-    abort("closed", paste0(
-      "The cluster has been stopped\n",
-      "* Start another one with `makeCluster()`, and register it with `registerDoRustBatch()`."
-    ))
-  }
 }
 
 what_it_is <- function(x) {

@@ -1,9 +1,9 @@
 # Tasks that take their time: even ones that compute, uneven ones that sleep.
 
-# About 0.15 s a fit, 3 MB of data.
+# About 0.15 s a fit, 4 MB of data.
 make_patients <- function() {
   set.seed(1)
-  rows <- 20000
+  rows <- 30000
   patients <- as.data.frame(matrix(stats::rnorm(rows * 17), rows))
   risk <- as.matrix(patients) %*% seq(-0.5, 0.5, length.out = 17)
   patients$y <- as.integer(stats::runif(rows) < stats::plogis(risk))
@@ -16,7 +16,6 @@ work_w5 <- function(backend, port) {
     rows <- (seq_len(nrow(patients)) * 7919 * i) %% nrow(patients) %/% 1.3 + 1
     stats::coef(stats::glm(y ~ ., stats::binomial, patients[rows, ]))
   }
-  # An environment of their own, so that a backend need not see into functions.
   time <- seconds(
     fits <- foreach(i = 1:64, .export = named_for(backend, "fit", "patients")) %dopar% fit(i)
   )

@@ -1,24 +1,23 @@
 # Starting, idling, being far away; and what there is without any loop.
 
 work_w0 <- function(backend, port) {
-  mine <- Sys.getpid()
-  parts <- list(
-    client = mine,
-    worker = children(mine, "rustbatch-worke"),
-    redis = c(children(mine, "redis-server"), children(mine, "valkey-server"))
-  )
+  # The client has two children: one that keeps Redis, and the worker, whose children are R.
+  ours <- children(Sys.getpid())
+  keeper <- Filter(function(one) length(children(one, c("redis-server", "valkey-server"))), ours)
+  parts <- list(client = Sys.getpid(), worker = setdiff(ours, keeper))
   parts$r <- children(parts$worker)
-  check(all(lengths(parts) > 0L))
-  before <- lapply(parts, usage)
+  parts$redis <- c(keeper, children(keeper))
+  check(lengths(parts)[["worker"]] == 1L && length(parts$r) == slots)
   start <- now()
+  before <- lapply(parts, usage)
   Sys.sleep(20)
   after <- lapply(parts, usage)
-  rates <- mapply(function(a, b) (a - b) / (now() - start), after, before)
+  found <- mapply(rates, before, after, now() - start, SIMPLIFY = FALSE)
   c(
-    client_cpu = 100 * rates[["cpu", "client"]], worker_cpu = 100 * rates[["cpu", "worker"]],
-    r_cpu = 100 * rates[["cpu", "r"]], redis_cpu = 100 * rates[["cpu", "redis"]],
-    client_wakes = rates[["wakes", "client"]], worker_wakes = rates[["wakes", "worker"]],
-    r_wakes = rates[["wakes", "r"]]
+    client_cpu = found$client[["cpu"]], worker_cpu = found$worker[["cpu"]],
+    r_cpu = found$r[["cpu"]], redis_cpu = found$redis[["cpu"]],
+    client_wakes = found$client[["wakes"]], worker_wakes = found$worker[["wakes"]],
+    r_wakes = found$r[["wakes"]]
   )
 }
 

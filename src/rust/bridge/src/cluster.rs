@@ -23,6 +23,10 @@ const JOIN: Duration = Duration::from_secs(60);
 /// How often it is looked whether it has.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// The way out when a cluster is no more.
+const AGAIN: &str =
+    "* Start another one with `makeCluster()`, and register it with `registerDoRustBatch()`.";
+
 /// How long processes may take to end by themselves.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -52,10 +56,7 @@ impl Cluster {
         self.origin.check("cluster")?;
         match &*self.parts.borrow() {
             Some(parts) => Ok(parts.client.clone()),
-            None => Err(Failure::new(
-                "closed",
-                "The cluster has been stopped\n* Start another one with `makeCluster()`, and register it with `registerDoRustBatch()`.",
-            )),
+            None => Err(Failure::new("closed", format!("The cluster has been stopped\n{AGAIN}"))),
         }
     }
 
@@ -81,7 +82,7 @@ impl Cluster {
             return None;
         }
         let words = self.parts.borrow().as_ref()?.running.died()?;
-        Some(format!("The cluster is lost: {words}"))
+        Some(format!("The cluster is lost: {words}\n{AGAIN}"))
     }
 
     fn state(&self) -> &'static str {
@@ -171,6 +172,17 @@ fn cluster_stop(cluster: Robj) -> Robj {
     })
 }
 
+/// Fails when a cluster can't run a loop: it has been stopped, is lost, or is another process'.
+#[extendr]
+fn cluster_check(cluster: Robj) -> Robj {
+    entry(|| {
+        let cluster = values::pointed::<Cluster>(&cluster)?;
+        cluster.client()?;
+        cluster.check_alive()?;
+        Ok(values::null())
+    })
+}
+
 /// What there is to say of a cluster.
 #[extendr]
 fn cluster_describe(cluster: Robj) -> Robj {
@@ -182,7 +194,6 @@ fn cluster_describe(cluster: Robj) -> Robj {
             ("server", values::text(&cluster.server)?),
             ("slots", values::integers(&[cluster.slots.cast_signed()])?),
             ("state", values::text(cluster.state())?),
-            ("lost", values::text(&cluster.lost().unwrap_or_default())?),
         ])
     })
 }
@@ -190,6 +201,7 @@ fn cluster_describe(cluster: Robj) -> Robj {
 extendr_module! {
     mod cluster;
     fn cluster_start;
+    fn cluster_check;
     fn cluster_stop;
     fn cluster_describe;
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use extendr_api::prelude::*;
 use rustbatch_protocol::schedule::Schedule;
 use rustbatch_protocol::{BlobRef, ChunkName, Context, Outcome, Report, Stream, encode};
-use rustbatch_queue::{Client, Event, Job, JobSpec};
+use rustbatch_queue::{Event, Job, JobSpec};
 
 use crate::boundary::entry;
 use crate::cluster::Cluster;
@@ -17,9 +17,6 @@ use crate::failure::{Failure, Raised};
 use crate::interrupt::wait;
 use crate::runtime::{self, Origin};
 use crate::{serial, values};
-
-/// How often a wait looks whether the cluster is still there.
-const LOOK: Duration = Duration::from_millis(250);
 
 /// A serialized object that has been put into Redis.
 struct Export {
@@ -49,8 +46,8 @@ impl Drop for Loop {
 #[extendr]
 fn export_object(cluster: Robj, value: Robj, calling: Robj) -> Robj {
     entry(|| {
-        let client = values::pointed::<Cluster>(&cluster)?.client()?;
-        let export = export(client, serialize(&value, &calling)?)?;
+        let cluster = values::pointed::<Cluster>(&cluster)?;
+        let export = export(cluster, serialize(&value, &calling)?)?;
         let hash = values::text(&export.blob.hash.to_string())?;
         values::list(&[hash, values::pointer(export)])
     })
@@ -60,10 +57,12 @@ fn serialize(value: &Robj, calling: &Robj) -> std::result::Result<Vec<u8>, Failu
     serial::serialize(value, Some(calling).filter(|calling| calling.is_environment()))
 }
 
-fn export(client: Client, bytes: Vec<u8>) -> std::result::Result<Export, Failure> {
+fn export(cluster: &Cluster, bytes: Vec<u8>) -> std::result::Result<Export, Failure> {
+    let client = cluster.client()?;
     let bytes = Arc::new(bytes);
     let kept = Arc::clone(&bytes);
-    let blob = runtime::run(async move { client.export(&bytes).await.map_err(Raised::from) })?;
+    let put = async move { client.export(&bytes).await.map_err(Raised::from) };
+    let blob = runtime::run_while(put, || cluster.check_alive())?;
     Ok(Export { blob, bytes: kept })
 }
 
@@ -95,9 +94,9 @@ fn job_open(
         }
         let mut main = serialize(&head, &calling)?;
         main.append(&mut serialize(&body, &calling)?);
-        let main = export(client.clone(), main)?;
+        let main = export(cluster, main)?;
         let context = Context { client: client.id().clone(), main: main.blob, objects };
-        let context = export(client.clone(), encode(&context)?)?;
+        let context = export(cluster, encode(&context)?)?;
         for kept in [&main, &context] {
             blobs.insert(kept.blob.hash, Arc::clone(&kept.bytes));
         }
@@ -163,7 +162,7 @@ fn job_wait(cluster: Robj, job: Robj) -> Robj {
             return Err(Failure::new("closed", "The loop has ended."));
         };
         let first = loop {
-            match wait(inbox, Some(Instant::now() + LOOK))? {
+            match wait(inbox, Some(Instant::now() + runtime::LOOK))? {
                 Some(event) => break event,
                 None => cluster.check_alive()?,
             }

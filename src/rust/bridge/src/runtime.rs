@@ -10,7 +10,7 @@ use std::mem::{self, MaybeUninit};
 use std::process;
 use std::ptr;
 use std::sync::{Mutex, PoisonError, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::AbortHandle;
@@ -20,6 +20,10 @@ use crate::failure::{Failure, Raised};
 use crate::interrupt::wait;
 
 const THREADS: usize = 2;
+
+/// How often a wait looks whether what it waits for can still come.
+pub const LOOK: Duration = Duration::from_millis(250);
+
 const FAREWELL: Duration = Duration::from_millis(500);
 
 /// The runtime, and the process that started it. Only R's thread comes here, so a fork, which R's
@@ -102,6 +106,18 @@ where
     T: Send + 'static,
     E: Into<Failure> + Send + 'static,
 {
+    run_while(future, || Ok(()))
+}
+
+/// [`run`], which ends as soon as `watch`, asked several times a second, is a failure.
+pub fn run_while<T, E>(
+    future: impl Future<Output = Result<T, E>> + Send + 'static,
+    watch: impl Fn() -> Result<(), Failure>,
+) -> Result<T, Failure>
+where
+    T: Send + 'static,
+    E: Into<Failure> + Send + 'static,
+{
     let handle = handle()?;
     let (answer, inbox) = mpsc::sync_channel(1);
     let task = handle.spawn(future);
@@ -110,10 +126,15 @@ where
         // Nobody listens after an interrupt.
         let _ = answer.send(task.await);
     });
-    match wait(&inbox, None)? {
-        Some(Ok(result)) => result.map_err(Into::into),
-        Some(Err(ended)) => Err(ended_early(ended).into()),
-        None => Err(Failure::new("internal", "Internal error: a wait without end has ended")),
+    let answer = loop {
+        match wait(&inbox, Some(Instant::now() + LOOK))? {
+            Some(answer) => break answer,
+            None => watch()?,
+        }
+    };
+    match answer {
+        Ok(result) => result.map_err(Into::into),
+        Err(ended) => Err(ended_early(ended).into()),
     }
 }
 

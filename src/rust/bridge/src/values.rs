@@ -107,9 +107,10 @@ pub fn pointer<T: 'static>(value: T) -> Robj {
 pub fn pointed<T: 'static>(pointer: &Robj) -> Result<&T, Failure> {
     match <&ExternalPtr<T>>::try_from(pointer) {
         Ok(pointer) => pointer.try_addr().map_err(|_| unexpected("a live pointer")),
-        Err(Error::ExpectedExternalNonNullPtr(_)) => {
-            Err(Failure::new("closed", "This belongs to an R session that has ended."))
-        }
+        Err(Error::ExpectedExternalNonNullPtr(_)) => Err(Failure::new(
+            "closed",
+            "The cluster belongs to an R session that has ended\n* Start another one with `makeCluster()`.",
+        )),
         Err(_) => Err(unexpected("an external pointer of the expected kind")),
     }
 }

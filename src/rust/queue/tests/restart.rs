@@ -187,7 +187,7 @@ async fn refusals_that_pass_are_waited_out() {
     work.push(602, 1);
     // A replica may be the wrong server, so the client looks again who answers: besides our own
     // connections, which ask, there are others.
-    let mut asked = 0;
+    let mut asked = 1;
     let anew = until(|| {
         asked += 1;
         let limit = connected + asked;

@@ -175,13 +175,10 @@ local(envir = new.env(parent = baseenv()), {
       new.env(parent = home_of(head$namespace))
     }
     body <- unserialize(reader$from, refhook = function(name) exports)
-    if (length(body$dots)) {
-      # Only a function call makes a `...`; its frame has the arguments' names beside it.
-      dots <- function(...) environment()
-      assign("...", get("...", do.call(dots, body$dots)), envir = exports)
-    } else if (!is.null(body$dots)) {
+    if (!is.null(body$dots)) {
       # An empty one is a missing argument to R.
-      assign("...", quote(expr = ), envir = exports)
+      empty <- !exists("...", body$dots, inherits = FALSE)
+      assign("...", if (empty) quote(expr = ) else get("...", body$dots), envir = exports)
     }
     fill(exports, body$objects, head$beside$objects)
     fill(globalenv(), body$globals, head$beside$globals)

@@ -140,11 +140,17 @@ impl House {
         }
     }
 
-    /// Nothing of the job is left, and whatever is left of others will go by itself.
+    /// Nothing of the job is left but its last event, for a moment, and whatever is left of others
+    /// will go by itself.
     pub async fn assert_clean(&self, job: &JobId) {
+        let events = self.keys().events(job);
         for key in self.all_keys().await {
-            assert!(!key.contains(job.as_str()), "{key} is left of the job");
+            assert!(key == events || !key.contains(job.as_str()), "{key} is left of the job");
         }
+        let ttl: i64 = self.ask(&["PTTL", &events]).await;
+        assert!(ttl == -2 || (1..=5000).contains(&ttl), "the last event stays for {ttl} ms");
+        let left: usize = self.ask(&["XLEN", &events]).await;
+        assert!(left <= 1, "{left} events are left of the job");
         self.assert_all_expire("at the end").await;
     }
 
