@@ -2,8 +2,8 @@
 
 # Returns `objects` (found between `envir` and the global environment), `globals` (found in the
 # global environment), `dots` (the `...` of the calling function), `namespace` (the package whose
-# code runs the loop), `names` (all that code uses) and `attached` (packages whose functions are used). When `envir` is the global
-# environment, what is found there is in `objects`.
+# code runs the loop), `names` (all that code uses) and `attached` (packages whose functions are
+# used). When `envir` is the global environment, what is found there is in `objects`.
 find_globals <- function(expr, envir, arguments, noexport, export, values = list()) {
   frames <- frames_of(envir)
   state <- new.env(parent = emptyenv())
@@ -27,7 +27,8 @@ find_globals <- function(expr, envir, arguments, noexport, export, values = list
   }
   list(
     objects = state$objects, globals = state$globals, dots = state$dots,
-    namespace = frames$namespace, names = state$sure, attached = rev(intersect(search_packages(), state$attached))
+    namespace = frames$namespace, names = state$sure,
+    attached = rev(intersect(search_packages(), state$attached))
   )
 }
 
@@ -88,7 +89,8 @@ found_at <- function(name, at, inside, frames, noexport, state) {
   if (name == "...") {
     if (place == "objects") {
       state$dots <- dots_of(at)
-      look_up(names_in(eval(quote(substitute(list(...))), at)), globalenv(), frames, noexport, state)
+      code <- eval(quote(substitute(list(...))), at)
+      look_up(names_in(code), globalenv(), frames, noexport, state)
     }
     return()
   }
@@ -109,8 +111,8 @@ found_at <- function(name, at, inside, frames, noexport, state) {
   look_into(value, frames, noexport, state)
 }
 
-# The `...` of a function that is running, in an environment of its own. Arguments keep their code,
-# and those that can't be evaluated now, such as column names of a data frame, are left to the tasks.
+# The `...` of a function that is running, in an environment of its own. Arguments keep their code;
+# those that can't be evaluated now, such as column names of a data frame, are left to the tasks.
 dots_of <- function(env) {
   holder <- new.env(parent = emptyenv())
   n <- eval(quote(...length()), env)
@@ -119,7 +121,8 @@ dots_of <- function(env) {
   holder
 }
 
-# What a function uses, or a formula, is looked up where it was made; in a list, that of each function.
+# What a function uses, or a formula, is looked up where it was made; in a list, that of each
+# function.
 look_into <- function(value, frames, noexport, state) {
   if (is.list(value) && !is.object(value)) {
     for (one in Filter(is.function, value)) look_into(one, frames, noexport, state)
@@ -154,8 +157,8 @@ search_packages <- function() {
   setdiff(attached, c(default_packages, "rustBatch"))
 }
 
-# The names that an expression or a function takes from outside: `sure`, and `all`, with those that it
-# may have assigned itself before. Finding them takes about a millisecond, so the last ones are
+# The names that an expression or a function takes from outside: `sure`, and `all`, with those that
+# it may have assigned itself before. Finding them takes about a millisecond, so the last ones are
 # remembered.
 names_in <- local({
   known <- list()
@@ -168,7 +171,7 @@ names_in <- local({
     names$all <- union(names$sure, names$all)
     # findGlobals() leaves out `...` in an expression that is not a function.
     used <- if (is.function(code)) names$all else all.names(code)
-    if (any(used %in% c("...", "...elt", "...length", "...names") | grepl("^[.][.][0-9]+$", used))) {
+    if (any(grepl("^[.][.]([.](elt|length|names)?|[0-9]+)$", used))) {
       names$all <- union(names$all, "...")
     }
     known <<- utils::head(c(list(list(code = code, names = names)), known), 64L)

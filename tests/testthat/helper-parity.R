@@ -1,9 +1,12 @@
 # Parity with %do%: a loop gives what foreach's own sequential backend gives, values and conditions.
 
-# What %do% would be without two of its habits, which rustBatch does not share: it prints an error of
-# .combine and goes on, and after a task has failed with .errorhandling = "stop" it runs and combines
-# all the others first. Iterators and accumulator are foreach's.
+# What %do% would be without two of its habits, which rustBatch does not share: it prints an error
+# of .combine and goes on, and after a task has failed with .errorhandling = "stop" it runs and
+# combines all the others first. Iterators and accumulator are foreach's.
 strict_do <- function(obj, expr, envir, data) {
+  # A loop within a task is for foreach.
+  registerDoSEQ()
+  on.exit(setDoPar(strict_do))
   envir <- new.env(parent = envir)
   it <- iterators::iter(obj)
   accumulator <- foreach::makeAccum(it)
@@ -119,7 +122,9 @@ difference <- function(found, expected, ordered = TRUE) {
 show_loop <- function(loop) paste(deparse(loop), collapse = "\n")
 
 same_value <- function(a, b, ordered) {
-  if (ordered) identical(plain(a), plain(b)) else identical(unordered(a), unordered(b))
+  a <- plain(a)
+  b <- plain(b)
+  if (ordered) identical(a, b) else identical(unordered(a), unordered(b))
 }
 
 # Without the environments that functions and formulas were made in, and without source references,
@@ -143,7 +148,7 @@ plain <- function(x) {
 
 # Whatever the order in which it was combined.
 unordered <- function(x) {
-  if (length(x) < 2L || inherits(x, "condition")) {
+  if (inherits(x, "condition") || is.language(x) || !is.list(x) && length(x) < 2L) {
     return(x)
   }
   parts <- lapply(x, unordered)
@@ -152,11 +157,11 @@ unordered <- function(x) {
 
 same_error <- function(found, expected) {
   all(class(expected) %in% class(found)) &&
-    identical(conditionMessage_of(found), conditionMessage_of(expected)) &&
+    identical(message_of(found), message_of(expected)) &&
     identical(plain(found$call), plain(expected$call))
 }
 
-conditionMessage_of <- function(error) if (!is.null(error)) conditionMessage(error)
+message_of <- function(error) if (!is.null(error)) conditionMessage(error)
 
 # `loop` uses %dopar%, and stands in an environment above which is only the global one.
 expect_parity <- function(loop, backends, room = new.env(parent = globalenv()), ordered = TRUE) {
@@ -172,4 +177,32 @@ expect_parity <- function(loop, backends, room = new.env(parent = globalenv()), 
     ))
   }
   invisible(expected)
+}
+
+# Iterators that foreach knows nothing about: one that fails, one without a length.
+broken_at <- function(k, text = "no element") {
+  at <- 0
+  structure(class = c("abstractiter", "iter"), list(nextElem = function() {
+    at <<- at + 1
+    if (at == k) stop(text)
+    at
+  }))
+}
+
+countdown <- function(n) {
+  structure(class = c("abstractiter", "iter"), list(nextElem = function() {
+    n <<- n - 1
+    if (n < 0) stop("StopIteration")
+    n
+  }))
+}
+
+# Loops that need nothing from outside but the two functions above.
+expect_all <- function(loops, ordered = TRUE, backends = parity_backends(parent.frame())) {
+  room <- list2env(
+    list(broken_at = broken_at, countdown = countdown), new.env(parent = globalenv())
+  )
+  for (name in ls(room)) environment(room[[name]]) <- room
+  for (loop in loops) expect_parity(loop, backends, room, ordered)
+  backends
 }

@@ -80,6 +80,7 @@ start_r <- function(body, ..., frame = parent.frame()) {
   )
   told <- function(name) paste0(task$answer, name)
   process <- list(
+    task = files$task,
     said = function(name, within = 30) {
       if (!wait_until(file.exists(told(name)), within)) {
         stop("the script did not say `", name, "`:\n", paste(readLines(files$log), collapse = "\n"))

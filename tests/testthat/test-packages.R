@@ -1,5 +1,5 @@
-# What uses foreach gives on rustBatch what it gives on registerDoSEQ(): foreach's own examples, plyr,
-# glmnet, caret and doRNG.
+# What uses foreach gives on rustBatch what it gives on registerDoSEQ(): foreach's own examples,
+# plyr, glmnet, caret and doRNG.
 
 skip_without <- function(package) {
   missing <- paste("SKIPPED: package", package, "is not installed")
@@ -23,7 +23,7 @@ expect_as_sequential <- function(code, frame = parent.frame()) {
 
 # ---- foreach's own examples ----------------------------------------------------------------------
 
-# The example scripts that foreach comes with. Those of randomForest and RSQLite need these packages.
+# The example scripts that foreach comes with; some need randomForest or RSQLite.
 foreach_scripts <- function() {
   home <- system.file(package = "foreach")
   scripts <- c(
@@ -42,7 +42,7 @@ needed_by <- function(script) {
   intersect(c("RSQLite", "randomForest"), all.names(parse(script)))
 }
 
-# Its %do% loops become %dopar%, unless their tasks draw random numbers; what is large becomes small.
+# %do% becomes %dopar%, unless the tasks draw random numbers; what is large becomes small.
 as_parallel <- function(code) {
   draws <- c("rnorm", "runif", "sample")
   small <- list(NUMROWS = 100, NUMCOLS = 8, n = 1e4)
@@ -88,6 +88,7 @@ run_script <- function(script, file) {
   made <- mget(setdiff(ls(globalenv()), c(others, names(tools))), globalenv())
   rm(list = setdiff(ls(globalenv()), others), envir = globalenv())
   kept <- function(x) !is.function(x) && !is.environment(x) && !inherits(x, c("iter", "connection"))
+  printed <- printed[!startsWith(printed, "<bytecode")]
   list(printed = printed, made = Filter(kept, made))
 }
 

@@ -91,6 +91,22 @@ random_foreach <- function(outer, names, unordered, pass) {
   ))
 }
 
+# A statement before a value.
+random_step <- function(x, y) {
+  one_of(
+    bquote(v <- .(y)), bquote(return(.(y))), bquote(cat("said", num(.(y)), "\n")),
+    bquote(message("message ", num(.(x)))), bquote(warning("warned ", num(.(x)) %% 2))
+  )
+}
+
+random_failure <- function(x) {
+  one_of(
+    bquote(stop("bad ", num(.(x)))), bquote(stop(custom(.(x)))), bquote(refuse(num(.(x)))),
+    quote(missing_name), bquote(missing_function(.(x))), bquote(.(x) + "a"), quote(log(-1)),
+    bquote(list(.(x))[[3]]), quote(simpleError("a value that is an error"))
+  )
+}
+
 # A body that computes, signals and fails, with the variables of the loop.
 random_body <- function(variables, depth = 3L) {
   if (!length(variables)) variables <- "offset"
@@ -100,29 +116,21 @@ random_body <- function(variables, depth = 3L) {
   }
   y <- random_body(variables, depth - 1L)
   z <- random_body(variables, depth - 1L)
-  k <- sample(2:6, 1L)
+  now <- bquote(num(.(x)) %% .(sample(2:6, 1L)) == 0)
+  failure <- random_failure(x)
   one_of(
     bquote(c(.(y), .(z))), bquote(list(.(y), .(z))), bquote(num(.(y)) + num(.(z))),
-    bquote(if (num(.(x)) %% .(k) == 0) .(y) else .(z)),
-    bquote({ v <- .(y); paste(v, .(x)) }), bquote({ return(.(y)); .(z) }),
-    bquote({ message("message ", num(.(x))); .(y) }), bquote({ cat("said", num(.(y)), "\n"); .(z) }),
-    bquote({ warning("warned ", num(.(x)) %% 2); .(y) }), bquote(suppressWarnings(as.numeric(.(y)))),
-    bquote(if (num(.(x)) %% .(k) == 0) stop("bad ", num(.(x))) else .(y)),
-    bquote(if (num(.(x)) %% .(k) == 0) stop(custom(.(x))) else .(y)),
-    bquote(if (num(.(x)) %% .(k) == 0) refuse(num(.(x))) else .(y)),
-    bquote(tryCatch(stop("caught ", num(.(x))), error = function(e) .(y))),
-    bquote(tryCatch({ warning("w"); 1 }, warning = function(w) .(y), finally = .(z))),
-    bquote(if (num(.(x)) %% .(k) == 0) simpleError("a value") else .(y)),
-    bquote(if (num(.(x)) %% .(k) == 0) missing_name else .(y)),
-    bquote(if (num(.(x)) %% .(k) == 0) missing_function(.(x)) else .(y)),
-    bquote(if (num(.(x)) %% .(k) == 0) .(x) + "a" else .(y)),
-    bquote(if (num(.(x)) %% .(k) == 0) log(-1) else .(y)),
-    bquote(if (num(.(x)) %% .(k) == 0) list(.(y))[[3]] else .(z)),
+    bquote(if (.(now)) .(y) else .(z)), bquote(if (.(now)) .(failure) else .(y)),
+    bquote(if (.(now)) .(failure) else .(y)), bquote(if (.(now)) .(failure) else .(y)),
+    call("{", random_step(x, y), z), call("{", random_step(x, y), z),
+    call("{", random_step(x, y), z), bquote(suppressWarnings(as.numeric(.(y)))),
+    bquote(tryCatch(.(failure), error = function(e) .(y))),
+    bquote(tryCatch(.(random_step(x, y)), warning = function(w) .(y), finally = .(z))),
+    bquote(vapply(1:3, function(i) num(i) + num(.(x)), 0)), bquote(structure(.(y), mark = .(x))),
     # The compiler makes other calls of what stands in local(), and %do% compiles always.
-    bquote(vapply(1:3, function(i) num(i) + num(.(x)), 0)), bquote(local({ w <- num(.(x)); w })),
+    bquote(local(.(call("{", bquote(offset <- offset + num(.(x))), quote(offset))))),
     bquote(foreach(q = 1:2, .combine = c) %do% num(list(q, .(x)))),
-    bquote(foreach(q = 1:2) %dopar% .(y)), quote(foreach::times(2) %do% offset),
-    bquote(local({ offset <- offset + num(.(x)); offset })), bquote(structure(list(.(y)), class = "mine"))
+    bquote(foreach(q = 1:2) %dopar% .(y)), quote(foreach::times(2) %do% offset)
   )
 }
 
@@ -142,8 +150,9 @@ random_loop <- function(seed) {
   known <- intersect(unlist(variables), named)
   if (depth == 1L && now_and_then(0.05)) loops <- list(bquote(times(.(sample(0:5, 1L)))))
   if (length(known) && now_and_then(0.2)) {
+    x <- as.name(known[1L])
     condition <- one_of(
-      bquote(num(.(as.name(known[1L]))) %% 2 == 0), TRUE, FALSE, bquote(even(.(as.name(known[1L])))),
+      bquote(num(.(x)) %% 2 == 0), bquote(even(.(x))), TRUE, FALSE,
       if (now_and_then(0.3)) quote(stop("no condition")) else TRUE
     )
     loops <- c(loops, list(bquote(when(.(condition)))))

@@ -13,23 +13,6 @@ children <- function(parents, name = NULL) {
   ids[parent %in% parents & named]
 }
 
-# Of each thread of `processes`: seconds on a processor, and how often it waited and woke.
-usage <- function(processes) {
-  tasks <- Sys.glob(sprintf("/proc/%d/task/*", processes))
-  vapply(tasks, function(task) {
-    ran <- as.numeric(strsplit(readLines(file.path(task, "schedstat")), " ")[[1]][1]) / 1e9
-    status <- readLines(file.path(task, "status"))
-    c(cpu = ran, wakes = as.numeric(sub("\\D+", "", grep("^volu", status, value = TRUE))))
-  }, c(cpu = 0, wakes = 0))
-}
-
-# Between two usages: percent of a core, and wake-ups a second of the thread that has the most.
-rates <- function(before, after, seconds) {
-  kept <- intersect(colnames(before), colnames(after))
-  after[, kept] <- after[, kept] - before[, kept]
-  c(cpu = 100 * sum(after["cpu", ]), wakes = max(after["wakes", ])) / seconds
-}
-
 threads <- function() length(list.files("/proc/self/task"))
 
 # The most memory that this process has had, in MB.

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use extendr_api::prelude::*;
 use rustbatch_protocol::schedule::Schedule;
-use rustbatch_protocol::{BlobRef, ChunkName, Context, Outcome, Report, Stream, encode};
-use rustbatch_queue::{Event, Job, JobSpec};
+use rustbatch_protocol::{
+    BlobHash, BlobRef, ChunkName, Context, Outcome, Payload, Report, Stream, encode,
+};
+use rustbatch_queue::{Client, Event, Job, JobSpec};
 
 use crate::boundary::entry;
 use crate::cluster::Cluster;
@@ -17,6 +19,9 @@ use crate::failure::{Failure, Raised};
 use crate::interrupt::wait;
 use crate::runtime::{self, Origin};
 use crate::{serial, values};
+
+/// What is shorter than this many bytes travels within the context.
+const SHORT: usize = 64 << 10;
 
 /// A serialized object that has been put into Redis.
 struct Export {
@@ -94,16 +99,20 @@ fn job_open(
         }
         let mut main = serialize(&head, &calling)?;
         main.append(&mut serialize(&body, &calling)?);
-        let main = export(cluster, main)?;
-        let context = Context { client: client.id().clone(), main: main.blob, objects };
-        let context = export(cluster, encode(&context)?)?;
-        for kept in [&main, &context] {
-            blobs.insert(kept.blob.hash, Arc::clone(&kept.bytes));
-        }
+        let mut fresh = Vec::new();
+        // A short one is worth no fetch of its own.
+        let main = if main.len() <= SHORT {
+            Payload::Inline(main)
+        } else {
+            Payload::Blob(keep(&client, main, &mut blobs, &mut fresh))
+        };
+        let context = encode(&Context { client: client.id().clone(), main, objects })?;
+        let context = keep(&client, context, &mut blobs, &mut fresh);
         let seed = seed.as_integer_slice().and_then(|state| <[i32; 6]>::try_from(state).ok());
         let spec = JobSpec {
-            context: context.blob,
+            context,
             blobs,
+            fresh,
             seed: seed.map(|state| state.map(i32::cast_unsigned)),
         };
         let fixed = chunk_size.as_integer().and_then(|n| u32::try_from(n).ok());
@@ -120,6 +129,20 @@ fn job_open(
             schedule: RefCell::new(Schedule::new(cluster.slots(), fixed)),
         }))
     })
+}
+
+/// Notes a blob that is to go into Redis with the first chunk.
+fn keep(
+    client: &Client,
+    bytes: Vec<u8>,
+    blobs: &mut HashMap<BlobHash, Arc<Vec<u8>>>,
+    fresh: &mut Vec<BlobRef>,
+) -> BlobRef {
+    let blob = BlobRef::of(client.seal(), "", &bytes);
+    client.remember(blob);
+    blobs.insert(blob.hash, Arc::new(bytes));
+    fresh.push(blob);
+    blob
 }
 
 /// How many tasks the next chunk should have: 0 while enough chunks are out. `left` is how many tasks
@@ -244,15 +267,19 @@ fn output(outcome: &Outcome) -> std::result::Result<Robj, Failure> {
     values::list(&pieces.collect::<std::result::Result<Vec<_>, Failure>>()?)
 }
 
-/// Ends a job: what is queued is removed, what runs is interrupted. One that has ended is left alone.
+/// Ends a job: what is queued is removed, what runs is interrupted; with `wait`, Redis knows when this
+/// returns. One that has ended is left alone.
 #[extendr]
-fn job_close(job: Robj) -> Robj {
+fn job_close(job: Robj, wait: bool) -> Robj {
     entry(|| {
         let job = values::pointed::<Loop>(&job)?;
         let open = if job.origin.is_here() { job.job.take() } else { None };
         if let Some(open) = open {
             // A task of its own, because an interrupt must not cut it in two.
             let closing = runtime::handle()?.spawn(open.close());
+            if !wait {
+                return Ok(values::null());
+            }
             runtime::run(async move {
                 let _ = tokio::time::timeout(Duration::from_secs(2), closing).await;
                 Ok::<_, Raised>(())

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BlobRef, ClientId};
+use crate::{BlobRef, ClientId, Payload};
 
 /// What a worker needs once for each job. It is itself a blob, named by every chunk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,7 +11,7 @@ pub struct Context {
     pub client: ClientId,
     /// Two lists serialized by R, one after the other: the expression, packages and options; and
     /// the objects that hold an environment, which must stay together, and those that are small.
-    pub main: BlobRef,
+    pub main: Payload,
     /// Plain data, each object a blob of its own, by the name that the tasks know it by.
     pub objects: Vec<(String, BlobRef)>,
 }

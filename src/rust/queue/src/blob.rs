@@ -21,15 +21,30 @@ pub async fn put(
     if renew(link, keys, &blob).await? {
         return Ok(blob);
     }
-    let key = keys.blob(&blob.hash);
     for part in 0..blob.parts() {
-        let frame = blob.seal_part(seal, bytes, part)?;
         let mut pipe = Pipeline::new();
-        pipe.hset(&key, part, frame).ignore();
-        pipe.cmd("PEXPIRE").arg(&key).arg(ms(TTL)).ignore();
+        add_part(&mut pipe, keys, seal, &blob, bytes, part)?;
         link.call::<()>(&pipe).await?;
     }
     Ok(blob)
+}
+
+/// Adds the storing of part `part` of a blob to a pipeline.
+///
+/// # Errors
+/// Those of sealing.
+pub fn add_part(
+    pipe: &mut Pipeline,
+    keys: &Keys,
+    seal: &Seal,
+    blob: &BlobRef,
+    bytes: &[u8],
+    part: u64,
+) -> Result<(), Error> {
+    let key = keys.blob(&blob.hash);
+    pipe.hset(&key, part, blob.seal_part(seal, bytes, part)?).ignore();
+    pipe.cmd("PEXPIRE").arg(&key).arg(ms(TTL)).ignore();
+    Ok(())
 }
 
 /// Renews the blob's expiry; says whether all of it is there. Cancel-safe.

@@ -100,10 +100,15 @@ impl Client {
     pub async fn export(&self, bytes: &[u8]) -> Result<BlobRef, Error> {
         let shared = &self.shared;
         let blob = blob::put(&shared.link, &shared.keys, &shared.seal, "", bytes).await?;
-        let mut shelf = shared.shelf();
+        self.remember(blob);
+        Ok(blob)
+    }
+
+    /// Remembers an export as used last.
+    pub fn remember(&self, blob: BlobRef) {
+        let mut shelf = self.shared.shelf();
         shelf.retain(|other| other.hash != blob.hash);
         shelf.push_back(blob);
-        Ok(blob)
     }
 
     /// Tells every worker that is alive to drain: to lease no more, finish, and exit. Cancel-safe.

@@ -62,6 +62,8 @@ pub struct JobSpec {
     pub context: BlobRef,
     /// The bytes of the context's blobs, for a worker that finds one missing.
     pub blobs: HashMap<BlobHash, Arc<Vec<u8>>>,
+    /// Those of the blobs that have not been put into Redis: they go with the first chunk.
+    pub fresh: Vec<BlobRef>,
     /// The state of the random stream of the first task, where the job has streams.
     pub seed: Option<[u32; 6]>,
 }
@@ -220,6 +222,12 @@ impl Pump {
     }
 
     async fn publish(&mut self, chunks: Vec<(ChunkName, Vec<u8>)>) -> Result<(), Error> {
+        let Shared { link, keys, seal, .. } = &*self.shared;
+        for blob in self.spec.fresh.extract_if(.., |blob| blob.parts() > 1) {
+            if let Some(bytes) = self.spec.blobs.get(&blob.hash) {
+                blob::put(link, keys, seal, "", bytes).await?;
+            }
+        }
         let mut names = Vec::with_capacity(chunks.len());
         for (name, arguments) in chunks {
             let sent = self.seal(name, arguments).await?;
@@ -248,8 +256,14 @@ impl Pump {
 
     /// Publishes the open chunks of these names, and tidies up what has been received.
     async fn send(&mut self, names: &[ChunkName], reopen: bool) -> Result<(), Error> {
-        let Shared { link, keys, id, .. } = &*self.shared;
+        let Shared { link, keys, id, seal, .. } = &*self.shared;
         let mut pipe = Pipeline::new();
+        // A blob of one part costs no round trip of its own.
+        for blob in std::mem::take(&mut self.spec.fresh) {
+            if let Some(bytes) = self.spec.blobs.get(&blob.hash) {
+                blob::add_part(&mut pipe, keys, seal, &blob, bytes, 0)?;
+            }
+        }
         if !names.is_empty() {
             script::invoke(&mut pipe, &script::PUBLISH, &keys.ring());
             pipe.arg(self.id.as_str()).arg(id.as_str()).arg(ms(TTL)).arg(u8::from(reopen));

@@ -154,8 +154,9 @@ async fn results_read_again_are_not_missed() {
         });
         house.within(5, "the blobs' end", blobs).await;
         let _: u64 = house.ask(&["CLIENT", "KILL", "USER", "client"]).await;
-        let reads = until(|| async { house.info("blocked_clients").await == 1 });
-        house.within(9, "the reader", reads).await;
+        // What is said next comes with all that is read again.
+        a.signal(&leased, b"go on").await.unwrap();
+        house.within(9, "the signal", work.hear()).await;
     }
     work.push(5, 1);
     let leased = house.within(9, "a lease", take(&a, 1)).await.remove(0);
@@ -190,7 +191,8 @@ async fn refusals_that_pass_are_waited_out() {
     let mut asked = 1;
     let anew = until(|| {
         asked += 1;
-        let limit = connected + asked;
+        // The three that Redis itself cut are not meant.
+        let limit = connected + asked + 8;
         async move { house.info("total_connections_received").await > limit }
     });
     house.within(9, "a new connection", anew).await;

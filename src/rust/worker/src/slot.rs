@@ -240,8 +240,13 @@ async fn load(
     context: &Context,
 ) -> Result<Option<Vec<u8>>, Stop> {
     let job = &work.leased.job;
-    let main = cancellable(&work.cancel, store.get(queue, job, &context.main)).await??;
-    let mut answer = evaluator.ask(ToR::Context, &[&main], &work.cancel).await?;
+    let mut answer = match &context.main {
+        Payload::Inline(main) => evaluator.ask(ToR::Context, &[main], &work.cancel).await?,
+        Payload::Blob(blob) => {
+            let main = cancellable(&work.cancel, store.get(queue, job, blob)).await??;
+            evaluator.ask(ToR::Context, &[&main], &work.cancel).await?
+        }
+    };
     loop {
         match answer.kind {
             FromR::Ready => return Ok(None),

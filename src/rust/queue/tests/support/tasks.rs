@@ -65,7 +65,12 @@ impl Loop {
     pub async fn open_with(client: &Client, size: usize) -> Self {
         let bytes = Arc::new(b"the context".to_vec());
         let context = client.export(&bytes).await.unwrap();
-        let spec = JobSpec { context, blobs: HashMap::from([(context.hash, bytes)]), seed: None };
+        let spec = JobSpec {
+            context,
+            blobs: HashMap::from([(context.hash, bytes)]),
+            fresh: Vec::new(),
+            seed: None,
+        };
         let (sender, plain) = std::sync::mpsc::channel();
         let job = Job::open(client, spec, sender).unwrap();
         // R's thread waits on a plain channel; here it only hands on.
@@ -96,6 +101,14 @@ impl Loop {
                 Event::Signal { bytes } => self.said.push(bytes),
                 Event::Failed(error) => panic!("the job failed: {error}"),
             }
+        }
+    }
+
+    /// Waits for a task to say something.
+    pub async fn hear(&mut self) {
+        match self.events.recv().await.expect("the job is open") {
+            Event::Signal { bytes } => self.said.push(bytes),
+            other => panic!("not a signal: {other:?}"),
         }
     }
 
