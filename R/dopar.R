@@ -42,7 +42,7 @@ loop_options <- function(obj) {
   }
   size <- options$chunkSize
   if (!is.null(size)) {
-    if (!is.numeric(size) || length(size) != 1L || is.na(size) || size < 1 || size %% 1 != 0) {
+    if (!is.numeric(size) || length(size) != 1L || !is.finite(size) || size < 1 || size %% 1 != 0) {
       abort("config", "`chunkSize` in .options.rustBatch must be a whole number, at least 1")
     }
     # No chunk is larger than what one answer should hold.

@@ -22,7 +22,7 @@ local_cluster <- function(workers = 2, ..., frame = parent.frame()) {
 }
 
 # A test whose loops stand in a user's code: what they do not find in the test they look for in the
-# global environment, not in the namespace of this package, of which testthat's environment is a copy.
+# global environment, not in the namespace of this package, which testthat's environment copies.
 test_as_user <- function(what, code) {
   room <- new.env(parent = globalenv())
   for (env in list(environment(test_as_user), parent.frame())) {

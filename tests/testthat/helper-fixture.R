@@ -1,5 +1,5 @@
-# A package with a loop in it, installed for one test into a library of its own, which is on the path
-# until the test ends.
+# A package with a loop in it, installed for one test into a library of its own, which is on R's
+# path until the test ends.
 local_fixture <- function(frame = parent.frame()) {
   library <- tempfile("library-")
   source <- file.path(tempfile("source-"), "rbFixture")

@@ -36,14 +36,10 @@ running <- function(text) {
   all$pid[grepl(text, all$command, fixed = TRUE)]
 }
 
-# The folders of private servers that are there now.
-server_folders <- function() {
-  places <- c(Sys.getenv("XDG_RUNTIME_DIR"), dirname(tempdir()), "/tmp")
-  list.files(unique(places[nzchar(places)]), "^rustBatch-", full.names = TRUE)
-}
-
 # The folder of the private server of a cluster.
-server_folder <- function(cluster) dirname(sub("^unix:", "", cluster_describe(cluster$pointer)$server))
+server_folder <- function(cluster) {
+  dirname(sub("^unix:", "", cluster_describe(cluster$pointer)$server))
+}
 
 expect_gone <- function(pids, within = 5) {
   testthat::expect_true(length(pids) > 0L)
@@ -54,8 +50,8 @@ expect_gone <- function(pids, within = 5) {
 # its variables come from `...`. Its `say()` writes a value that `said()` here reads.
 start_r <- function(body, ..., frame = parent.frame()) {
   files <- list(script = tempfile("script-"), task = tempfile("task-"), log = tempfile("log-"))
-  saveRDS(list(variables = list(...), libraries = .libPaths(), answer = tempfile("said-")), files$task)
-  task <- readRDS(files$task)
+  task <- list(variables = list(...), libraries = .libPaths(), answer = tempfile("said-"))
+  saveRDS(task, files$task)
   writeLines(c(
     sprintf("task <- readRDS(%s)", deparse(files$task)),
     ".libPaths(task$libraries)",

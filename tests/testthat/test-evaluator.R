@@ -187,7 +187,10 @@ test_as_user("the cluster that runs a task is not sent to it", {
 
 test_as_user("a task has no standard input to wait for", {
   local_cluster()
-  took <- seconds(read <- foreach(1:2) %dopar% c(readLines("stdin"), readline("really? ")))
+  took <- seconds(asked <- capture.output(
+    read <- foreach(1:2) %dopar% c(readLines("stdin"), readline("really? "))
+  ))
+  expect_length(grep("really?", asked, fixed = TRUE), 2L)
   expect_identical(unlist(read), c("", ""))
   expect_lt(took, 5)
 })

@@ -9,15 +9,13 @@ skip_without <- function(package) {
 # `code` on registerDoSEQ(), then on 1 and on 2 slots; what rustBatch gave must be the same.
 expect_as_sequential <- function(code, frame = parent.frame()) {
   code <- substitute(code)
-  at_end(quote(foreach::registerDoSEQ()), frame)
-  foreach::registerDoSEQ()
-  # plyr warns where there is one worker only.
-  run <- function() suppressWarnings(suppressMessages(eval(code, frame)))
-  sequential <- run()
-  for (slots in 1:2) {
-    local_cluster(slots, frame = frame)
-    expect_identical(plain(run()), plain(sequential))
+  run <- function(slots) {
+    if (slots > 0L) local_cluster(slots) else foreach::registerDoSEQ()
+    # plyr warns where there is one worker only.
+    suppressWarnings(suppressMessages(eval(code, frame)))
   }
+  sequential <- run(0L)
+  for (slots in 1:2) expect_identical(plain(run(slots)), plain(sequential))
   invisible(sequential)
 }
 
@@ -45,7 +43,7 @@ needed_by <- function(script) {
 # %do% becomes %dopar%, unless the tasks draw random numbers; what is large becomes small.
 as_parallel <- function(code) {
   draws <- c("rnorm", "runif", "sample")
-  small <- list(NUMROWS = 100, NUMCOLS = 8, n = 1e4)
+  small <- list(NUMROWS = 100, NUMCOLS = 8)
   parallel <- function(code) {
     if (identical(code[[1L]], as.name("<-")) && is.numeric(code[[3L]])) {
       code[[3L]] <- min(code[[3L]], small[[as.character(code[[2L]])]])
@@ -53,6 +51,7 @@ as_parallel <- function(code) {
     random <- identical(code[[1L]], as.name("%do%")) && any(all.names(code[[3L]]) %in% draws)
     for (k in seq_along(code)) {
       if (is.call(code[[k]])) code[[k]] <- parallel(code[[k]])
+      if (is.numeric(code[[k]]) && code[[k]] > 1e5) code[[k]] <- code[[k]] / 1000
     }
     if (identical(code[[1L]], as.name("%do%")) && !random) code[[1L]] <- as.name("%dopar%")
     code
@@ -228,7 +227,6 @@ test_as_user("doRNG gives the same numbers on any backend, and .options.RNG", {
 
 test_as_user("registerDoRNG() makes %dopar% reproducible", {
   skip_without("doRNG")
-  on.exit(foreach::registerDoSEQ())
   expect_as_sequential({
     suppressWarnings(doRNG::registerDoRNG(11))
     list(foreach(i = 1:3) %dopar% rnorm(1), foreach(i = 1:3) %dopar% rnorm(1))

@@ -64,7 +64,7 @@ test_as_user("options(warn) has its meaning in tasks", {
 test_as_user("standard error comes as standard error", {
   local_cluster(1)
   printed <- capture.output(type = "message", {
-    foreach(1) %dopar% cat("to stderr\n", file = stderr())
+    none <- foreach(1) %dopar% cat("to stderr\n", file = stderr())
   })
   expect_identical(printed, "to stderr")
 })
@@ -78,11 +78,12 @@ test_as_user("output of a child process is a task's output", {
 
 test_as_user("a task that captures its own output has it, unmarked", {
   local_cluster(1)
-  captured <- foreach(1) %dopar% capture.output({
+  said <- signals(captured <- foreach(1) %dopar% capture.output({
     cat("one\n")
     message("two")
     cat("three\n")
-  })
+  }))
+  expect_identical(said, "message: two")
   expect_identical(captured[[1]], c("one", "three"))
 })
 

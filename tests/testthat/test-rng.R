@@ -128,11 +128,14 @@ test_as_user("the streams can be switched off", {
 
 test_as_user("%dorng% has the numbers that it has anywhere", {
   skip_if_not_installed("doRNG")
+  suppressPackageStartupMessages(loadNamespace("rngtools"))
   at_end(bquote(restore_generator(.(generator()))), environment())
   local_cluster()
   loop <- function() {
     set.seed(11)
-    values <- doRNG::`%dorng%`(foreach(i = 1:5, .combine = c), rnorm(1))
+    values <- suppressPackageStartupMessages(
+      doRNG::`%dorng%`(foreach(i = 1:5, .combine = c), rnorm(1))
+    )
     as.numeric(values)
   }
   here <- loop()
