@@ -18,7 +18,7 @@ task_count <- function(it) {
 # iterator. That is another end, to be raised when the tasks before it are done, as %do% would have
 # met it.
 take_tasks <- function(it, n, expr) {
-  if (is_sliceable(it)) take_slices(it, n) else take_elements(it, n, expr)
+  if (is_sliceable(it)) take_slices(it, n, expr) else take_elements(it, n, expr)
 }
 
 # foreach's iterator takes 25 microseconds for each task. Where it only walks along plain vectors,
@@ -33,12 +33,12 @@ walks_plainly <- function(iterator) {
     isTRUE(body(iterator$checkFunc)) && is.vector(x) && !is.object(x)
 }
 
-take_slices <- function(it, n) {
+take_slices <- function(it, n, expr) {
   left <- vapply(it$iargs, function(i) i$length - i$state$i, 0L)
   n <- min(n, left)
   if (n == 0L) {
-    # The iterator itself is to notice that it has ended.
-    return(take_elements(it, 1L, NULL))
+    # The iterator itself is to notice that it has ended, and may combine what is left.
+    return(take_elements(it, 1L, expr))
   }
   slices <- lapply(it$iargs, function(i) {
     start <- i$state$i

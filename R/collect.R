@@ -9,16 +9,18 @@ run_loop <- function(cluster, job, obj, expr, it, calling) {
   sent <- 0
   exhausted <- FALSE
   repeat {
-    while (!exhausted && (room <- job_room(job, count - sent)) > 0L) {
+    while (!exhausted && (room <- job_room(job$pointer, count - sent)) > 0L) {
       taken <- take_tasks(it, room, expr)
       exhausted <- taken$n < room
       if (taken$n > 0L) {
-        job_push(job, sent + 1, taken$n, taken$tasks, calling)
+        job_push(job$pointer, sent + 1, taken$n, taken$tasks, calling)
         sent <- sent + taken$n
       }
     }
     if (exhausted && feeder$received() == sent || feeder$failed()) break
-    for (event in job_wait(cluster$pointer, job)) feeder$take(event)
+    for (event in job_wait(cluster$pointer, job$pointer)) {
+      if (event$kind == "need") supply_export(cluster, job, event) else feeder$take(event)
+    }
   }
   if (exhausted && !is.null(taken$error) && !feeder$failed()) stop(taken$error)
   feeder$fill()

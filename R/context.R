@@ -1,9 +1,5 @@
 # What the tasks of a loop share: the expression, the objects it uses, packages, options.
 
-# Plain objects of at least this many bytes travel beside the context, so that the next loop that
-# uses them sends nothing.
-large <- 65536
-
 # What a worker needs to evaluate `expr` as if it stood in `envir`. `calling` is the environment
 # that goes by name: objects that refer to it find the exported objects there.
 loop_context <- function(obj, expr, envir, seed, it) {
@@ -54,30 +50,29 @@ session_options <- c(
   "stringsAsFactors", "ts.eps", "useFancyQuotes", "warn", "width"
 )
 
-# Opens the job of a context. Large plain objects are put into Redis one by one.
+# Opens the job of a context. Large plain objects are put into Redis one by one, beside the context:
+# the next loop that uses them sends nothing.
 open_job <- function(cluster, context, seed, chunk_size) {
   head <- context$head
   body <- context$body
   exports <- list()
   for (part in c("objects", "globals")) {
-    beside <- names(Filter(function(x) is_plain(x) && utils::object.size(x) >= large, body[[part]]))
-    sent <- lapply(body[[part]][beside], function(value) {
-      export_object(cluster$pointer, value, NULL)
-    })
-    head$beside[[part]] <- lapply(sent, `[[`, 1L)
-    body[[part]][beside] <- NULL
-    exports <- c(exports, lapply(sent, `[[`, 2L))
+    blobs <- lapply(body[[part]], function(value) export_object(cluster$pointer, value))
+    blobs <- Filter(Negate(is.null), blobs)
+    head$beside[[part]] <- blobs
+    exports <- c(exports, stats::setNames(body[[part]][names(blobs)], unlist(blobs)))
+    body[[part]][names(blobs)] <- NULL
   }
-  job_open(
-    cluster$pointer, head, body, context$calling, exports, seed[-1], chunk_size
+  job <- job_open(
+    cluster$pointer, head, body, context$calling, as.character(names(exports)), seed[-1], chunk_size
   )
+  list(pointer = job, exports = exports)
 }
 
-# Plain data has no environment in it: two copies of it can't be told apart.
-is_plain <- function(x) {
-  plain <- if (is.list(x)) all(vapply(unclass(x), is_plain, NA)) else is.atomic(x) && !isS4(x)
-  rest <- attributes(x)
-  plain && (is.null(rest) || all(vapply(rest, is_plain, NA)))
+# Redis has lost an export that a worker needs.
+supply_export <- function(cluster, job, event) {
+  value <- job$exports[[which(startsWith(names(job$exports), event$hash))[1]]]
+  export_again(cluster$pointer, value, event$worker)
 }
 
 # Large exports are slow, and often not meant; they are never refused.

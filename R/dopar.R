@@ -12,14 +12,14 @@ dopar <- function(obj, expr, envir, data) {
   it <- iter(obj)
   context <- loop_context(obj, expr, envir, seed, it)
   job <- open_job(data, context, seed, options$chunkSize)
-  on.exit(job_close(job, TRUE))
+  on.exit(job_close(job$pointer, TRUE))
   failure <- run_loop(data, job, obj, expr, it, context$calling)
   error <- getErrorValue(it)
   if (identical(obj$errorHandling, "stop") && !is.null(error)) {
     stop(task_error(error, getErrorIndex(it), expr, failure))
   }
   # All is here, so there is nothing to wait for.
-  job_close(job, FALSE)
+  job_close(job$pointer, FALSE)
   getResult(it)
 }
 

@@ -21,15 +21,20 @@ cluster_describe <- function(cluster) {
   unwrap(.Call(wrap__cluster_describe, cluster))
 }
 
-# Serializes an object and puts it into Redis, unless it is there. Its `calling` environment, if
-# one is given, goes by name. Returns its hash and a pointer that keeps its bytes.
-export_object <- function(cluster, value, calling) {
-  unwrap(.Call(wrap__export_object, cluster, value, calling))
+# Sees to it that a large plain object is in Redis. Returns its blob as text, or `NULL` when the
+# object is small, or not plain.
+export_object <- function(cluster, value) {
+  unwrap(.Call(wrap__export_object, cluster, value))
+}
+
+# Puts an export that Redis has lost there again, and tells the worker that asked for it.
+export_again <- function(cluster, value, worker) {
+  unwrap(.Call(wrap__export_again, cluster, value, worker))
 }
 
 # Opens a job. `head` is the list that the evaluator loads first, `body` the objects that it loads
 # when the packages are there, `calling` the environment that goes by name in them, `exports` the
-# objects that travel beside them, by name, `seed` the state of the first random stream or `NULL`,
+# blobs that travel beside them, as text, `seed` the state of the first random stream or `NULL`,
 # `chunk_size` the user's own or `NULL`. Returns a pointer.
 job_open <- function(cluster, head, body, calling, exports, seed, chunk_size) {
   unwrap(.Call(wrap__job_open, cluster, head, body, calling, exports, seed, chunk_size))

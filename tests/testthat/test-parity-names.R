@@ -152,3 +152,13 @@ test_that("registerDoSEQ() goes back to this session at any time", {
   here <- foreach(i = 1, .combine = c) %dopar% Sys.getpid()
   expect_identical(here, Sys.getpid())
 })
+
+test_that("a task's own variable is not taken for a cluster of that name, which is never sent", {
+  cluster <- local_cluster(1)
+  values <- foreach(i = 1:2, .combine = c) %dopar% {
+    cluster <- i
+    cluster
+  }
+  expect_identical(values, 1:2)
+  expect_error(foreach(i = 1:2) %dopar% class(cluster), class = "rustBatch_error_export")
+})

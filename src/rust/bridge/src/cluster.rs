@@ -1,11 +1,12 @@
 //! Clusters: started, looked at, stopped.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use extendr_api::prelude::*;
-use rustbatch_protocol::Seal;
+use rustbatch_protocol::{BlobRef, Seal};
 use rustbatch_provision::{Programs, Running, Spec, prepare};
 use rustbatch_queue::{Client, check_server};
 
@@ -36,6 +37,8 @@ const GRACE: Duration = Duration::from_secs(2);
 pub struct Cluster {
     origin: Origin,
     parts: RefCell<Option<Parts>>,
+    /// The blobs of the objects that have been exported, by their digest in memory.
+    exported: RefCell<HashMap<[u8; 32], BlobRef>>,
     id: String,
     name: Option<String>,
     server: String,
@@ -58,6 +61,16 @@ impl Cluster {
             Some(parts) => Ok(parts.client.clone()),
             None => Err(Failure::new("closed", format!("The cluster has been stopped\n{AGAIN}"))),
         }
+    }
+
+    /// The blob of the object with this digest, if one was exported. Redis may have lost it since.
+    pub fn known(&self, digest: &[u8; 32]) -> Option<BlobRef> {
+        self.exported.borrow().get(digest).copied()
+    }
+
+    /// Notes the blob of the object with this digest.
+    pub fn know(&self, digest: [u8; 32], blob: BlobRef) {
+        self.exported.borrow_mut().insert(digest, blob);
     }
 
     /// How many R processes it has.
@@ -120,6 +133,7 @@ fn cluster_start(file: Robj, fields: Robj, worker: Robj, r: Robj) -> Robj {
         Ok(values::pointer(Cluster {
             origin: Origin::here(),
             parts: RefCell::new(Some(parts)),
+            exported: RefCell::default(),
             id: access.cluster.to_string(),
             name,
             server: access.server.address.to_string(),

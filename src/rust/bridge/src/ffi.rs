@@ -12,12 +12,16 @@ use extendr_api::SEXP;
 pub mod kind {
     use std::ffi::c_uint;
 
+    /// `NULL`.
+    pub const NULL: c_uint = 0;
     /// A logical vector.
     pub const LOGICAL: c_uint = 10;
     /// An integer vector.
     pub const INTEGER: c_uint = 13;
     /// A numeric vector.
     pub const DOUBLE: c_uint = 14;
+    /// A complex vector.
+    pub const COMPLEX: c_uint = 15;
     /// A character vector.
     pub const TEXT: c_uint = 16;
     /// A list.
@@ -84,6 +88,18 @@ unsafe extern "C-unwind" {
     pub fn SET_STRING_ELT(x: SEXP, index: isize, value: SEXP);
     pub fn VECTOR_ELT(x: SEXP, index: isize) -> SEXP;
     pub fn SET_VECTOR_ELT(x: SEXP, index: isize, value: SEXP) -> SEXP;
+
+    pub fn COMPLEX(x: SEXP) -> *const c_void;
+    pub fn ALTREP(x: SEXP) -> c_int;
+    pub fn INTEGER_GET_REGION(x: SEXP, from: isize, count: isize, into: *mut c_int) -> isize;
+    pub fn IS_S4_OBJECT(x: SEXP) -> c_int;
+    pub fn ATTRIB(x: SEXP) -> SEXP;
+    pub fn PRINTNAME(x: SEXP) -> SEXP;
+    pub fn TAG(x: SEXP) -> SEXP;
+    pub fn CAR(x: SEXP) -> SEXP;
+    pub fn CDR(x: SEXP) -> SEXP;
+    pub fn R_CHAR(x: SEXP) -> *const c_char;
+    pub fn Rf_getCharCE(x: SEXP) -> c_int;
 
     pub fn R_CheckUserInterrupt();
     pub fn R_Serialize(x: SEXP, stream: *mut OutStream);

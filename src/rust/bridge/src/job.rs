@@ -23,15 +23,10 @@ use crate::{serial, values};
 /// What is shorter than this many bytes travels within the context.
 const SHORT: usize = 64 << 10;
 
-/// A serialized object that has been put into Redis.
-struct Export {
-    blob: BlobRef,
-    bytes: Arc<Vec<u8>>,
-}
-
 /// A job as R holds it. In a forked child it is forgotten, never dropped.
 struct Loop {
     origin: Origin,
+    client: Client,
     job: RefCell<Option<Job>>,
     events: RefCell<Option<Receiver<Event>>>,
     schedule: RefCell<Schedule>,
@@ -39,41 +34,19 @@ struct Loop {
 
 impl Drop for Loop {
     fn drop(&mut self) {
-        let inner = (self.job.take(), self.events.take());
         if !self.origin.is_here() {
-            std::mem::forget(inner);
+            std::mem::forget((self.job.take(), self.events.take(), self.client.clone()));
         }
     }
-}
-
-/// Serializes an object and puts it into Redis, unless it is there. Its `calling` environment, if
-/// one is given, goes by name. Returns its hash and a pointer that keeps its bytes.
-#[extendr]
-fn export_object(cluster: Robj, value: Robj, calling: Robj) -> Robj {
-    entry(|| {
-        let cluster = values::pointed::<Cluster>(&cluster)?;
-        let export = export(cluster, serialize(&value, &calling)?)?;
-        let hash = values::text(&export.blob.hash.to_string())?;
-        values::list(&[hash, values::pointer(export)])
-    })
 }
 
 fn serialize(value: &Robj, calling: &Robj) -> std::result::Result<Vec<u8>, Failure> {
     serial::serialize(value, Some(calling).filter(|calling| calling.is_environment()))
 }
 
-fn export(cluster: &Cluster, bytes: Vec<u8>) -> std::result::Result<Export, Failure> {
-    let client = cluster.client()?;
-    let bytes = Arc::new(bytes);
-    let kept = Arc::clone(&bytes);
-    let put = async move { client.export(&bytes).await.map_err(Raised::from) };
-    let blob = runtime::run_while(put, || cluster.check_alive())?;
-    Ok(Export { blob, bytes: kept })
-}
-
 /// Opens a job. `head` is the list that the evaluator loads first, `body` the objects that it loads
 /// when the packages are there, `calling` the environment that goes by name in them, `exports` the
-/// objects that travel beside them, by name, `seed` the state of the first random stream or `NULL`,
+/// blobs that travel beside them, as text, `seed` the state of the first random stream or `NULL`,
 /// `chunk_size` the user's own or `NULL`. Returns a pointer.
 #[extendr]
 fn job_open(
@@ -89,14 +62,11 @@ fn job_open(
         let cluster = values::pointed::<Cluster>(&cluster)?;
         let client = cluster.client()?;
         let mut blobs = HashMap::new();
-        let mut objects = Vec::new();
-        let names = exports.names().map(|names| names.map(str::to_owned).collect::<Vec<_>>());
-        let pointers = values::elements_of(&exports)?;
-        for (name, pointer) in names.unwrap_or_default().into_iter().zip(pointers) {
-            let export = values::pointed::<Export>(&pointer)?;
-            blobs.insert(export.blob.hash, Arc::clone(&export.bytes));
-            objects.push((name, export.blob));
-        }
+        let objects = values::texts_of(&exports)?
+            .iter()
+            .map(|text| text.parse::<BlobRef>())
+            .collect::<std::result::Result<Vec<_>, _>>()?;
+        let beside = objects.iter().map(|blob| blob.hash).collect();
         let mut main = serialize(&head, &calling)?;
         main.append(&mut serialize(&body, &calling)?);
         let mut fresh = Vec::new();
@@ -112,6 +82,7 @@ fn job_open(
         let spec = JobSpec {
             context,
             blobs,
+            beside,
             fresh,
             seed: seed.map(|state| state.map(i32::cast_unsigned)),
         };
@@ -124,6 +95,7 @@ fn job_open(
         };
         Ok(values::pointer(Loop {
             origin: Origin::here(),
+            client,
             job: RefCell::new(Some(job)),
             events: RefCell::new(Some(events)),
             schedule: RefCell::new(Schedule::new(cluster.slots(), fixed)),
@@ -152,7 +124,9 @@ fn job_room(job: Robj, left: f64) -> Robj {
     entry(|| {
         let job = values::pointed::<Loop>(&job)?;
         let left = left.is_finite().then_some(left as u64);
-        values::integers(&[job.schedule.borrow().room(left).cast_signed()])
+        let mut schedule = job.schedule.borrow_mut();
+        schedule.set_round_trip(job.client.round_trip());
+        values::integers(&[schedule.room(left).cast_signed()])
     })
 }
 
@@ -207,6 +181,13 @@ impl Loop {
                 return values::named_list(&[
                     ("kind", values::text("signal")?),
                     ("report", condition),
+                ]);
+            }
+            Event::Need { hash, worker } => {
+                return values::named_list(&[
+                    ("kind", values::text("need")?),
+                    ("hash", values::text(&hash.to_string())?),
+                    ("worker", values::text(worker.as_str())?),
                 ]);
             }
             Event::Failed(error) => return Err(error.into()),
@@ -291,7 +272,6 @@ fn job_close(job: Robj, wait: bool) -> Robj {
 
 extendr_module! {
     mod job;
-    fn export_object;
     fn job_open;
     fn job_room;
     fn job_push;

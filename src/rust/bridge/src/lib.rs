@@ -1,7 +1,7 @@
 //! The only crate that knows R: what R calls, and how.
 //!
 //! `boundary` is the border, with `failure` (what goes wrong), `values` (conversions), `serial` (R
-//! objects as bytes), `interrupt` (waiting) and `runtime` (background threads). The entry points are
+//! objects as bytes), `digest` (whether they have changed), `interrupt` (waiting) and `runtime` (background threads). The entry points are
 //! one file a verb. A new one: a function with `#[extendr]` whose body is `boundary::entry(|| …)`,
 //! named in the `extendr_module!` of its file; a new file is named below, twice; then
 //! `tools/document` writes its wrapper into `R/native.R`.
@@ -11,6 +11,7 @@ mod errors;
 mod ffi;
 
 pub mod boundary;
+pub mod digest;
 pub mod failure;
 pub mod interrupt;
 pub mod runtime;
@@ -19,18 +20,20 @@ pub mod values;
 
 // The entry points.
 mod cluster;
+mod export;
 mod job;
 mod package;
 mod probe;
 
 /// The table of the entry points, which R is given when it loads the library.
 mod entry_points {
-    use super::{cluster, job, package, probe};
+    use super::{cluster, export, job, package, probe};
     use extendr_api::prelude::*;
 
     extendr_module! {
         mod rustbatch;
         use cluster;
+        use export;
         use job;
         use package;
         use probe;

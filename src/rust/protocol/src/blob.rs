@@ -101,6 +101,21 @@ impl BlobRef {
     }
 }
 
+impl fmt::Display for BlobRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.hash, self.length)
+    }
+}
+
+impl FromStr for BlobRef {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let bad = || Error::Name(text.into(), "blob");
+        let (hash, length) = text.split_once(':').ok_or_else(bad)?;
+        Ok(Self { hash: hash.parse()?, length: length.parse().map_err(|_| bad())? })
+    }
+}
+
 /// Serialized R bytes on their way: within the message when short, as a blob when long.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Payload {
@@ -133,6 +148,7 @@ mod tests {
         assert_ne!(BlobRef::of(&seal, "mine", &bytes), blob);
         assert_eq!(BlobRef::of(&seal, "", b"").parts(), 1);
         assert_eq!(blob.hash.to_string().parse::<BlobHash>()?, blob.hash);
+        assert_eq!(blob.to_string().parse::<BlobRef>()?, blob);
         Ok(())
     }
 }

@@ -12,6 +12,6 @@ pub struct Context {
     /// Two lists serialized by R, one after the other: the expression, packages and options; and
     /// the objects that hold an environment, which must stay together, and those that are small.
     pub main: Payload,
-    /// Plain data, each object a blob of its own, by the name that the tasks know it by.
-    pub objects: Vec<(String, BlobRef)>,
+    /// Plain data, each object a blob of its own; `main` names them.
+    pub objects: Vec<BlobRef>,
 }

@@ -15,6 +15,13 @@ use crate::ChunkName;
 /// loop ends evenly and an interrupt or a crash wastes little.
 const TARGET: Duration = Duration::from_millis(20);
 
+/// Over a slow network a chunk should take this many round trips, so that handing it over costs a
+/// small part of it.
+const ROUND_TRIPS: f64 = 8.0;
+
+/// No chunk is worth less than this: what it takes to hand one over without a network.
+const LEAST: Duration = Duration::from_micros(500);
+
 /// Each step takes at most one part in `FACTOR` of what is left for a slot.
 const FACTOR: u64 = 2;
 
@@ -36,6 +43,7 @@ const FADE: f64 = 0.9;
 pub struct Schedule {
     slots: u64,
     fixed: Option<u32>,
+    round_trip: f64,
     /// Faded sums over the chunks seen: seconds and tasks.
     seconds: f64,
     tasks: f64,
@@ -62,6 +70,7 @@ impl Schedule {
         Self {
             slots: u64::from(slots.max(1)),
             fixed,
+            round_trip: 0.0,
             seconds: 0.0,
             tasks: 0.0,
             sent_bytes: 0.0,
@@ -69,6 +78,11 @@ impl Schedule {
             seen: 0,
             out: Out::default(),
         }
+    }
+
+    /// A message to Redis and its answer take so long.
+    pub fn set_round_trip(&mut self, round_trip: Duration) {
+        self.round_trip = round_trip.as_secs_f64();
     }
 
     /// The number of slots changed.
@@ -119,11 +133,14 @@ impl Schedule {
         if self.tasks <= 0.0 {
             return 1;
         }
-        let by_time = TARGET.as_secs_f64() * self.tasks / self.seconds.max(1e-9);
+        let rate = self.tasks / self.seconds.max(1e-9);
+        let by_time = rate * TARGET.as_secs_f64().max(ROUND_TRIPS * self.round_trip);
+        // A smaller piece than this would not end the loop sooner.
+        let least = (rate * LEAST.as_secs_f64().max(self.round_trip)).min(by_time) as u64;
         let by_bytes = MOST_BYTES / (self.sent_bytes.max(1.0) / self.sent_tasks.max(1.0));
         // Of a loop without a known end, at most as much again as has been seen.
         let by_share = left.unwrap_or(self.seen * FACTOR).div_ceil(FACTOR * self.slots);
-        (by_time.min(by_bytes) as u64).min(by_share).clamp(1, most) as u32
+        (by_time.min(by_bytes) as u64).min(by_share.max(least)).clamp(1, most) as u32
     }
 }
 
@@ -193,7 +210,7 @@ mod tests {
 
     #[test]
     fn the_end_is_cut_into_ever_smaller_pieces() {
-        let schedule = seen(2, Duration::from_micros(1));
+        let schedule = seen(2, Duration::from_micros(10));
         let mut left = 10_000_u64;
         let mut sizes = Vec::new();
         while left > 0 {
@@ -202,7 +219,17 @@ mod tests {
             left -= u64::from(n);
         }
         assert!(sizes.windows(2).all(|pair| pair[0] >= pair[1]), "{sizes:?}");
-        assert_eq!(sizes.last(), Some(&1));
+        // Down to what is worth handing over: 50 tasks of 10 microseconds.
+        assert!(sizes.iter().rev().skip(1).all(|&n| n >= 49), "{sizes:?}");
+    }
+
+    #[test]
+    fn over_a_slow_network_chunks_are_longer() {
+        let mut schedule = seen(2, Duration::from_millis(1));
+        assert_eq!(schedule.room(Some(1000)), 20);
+        schedule.set_round_trip(Duration::from_millis(50));
+        assert_eq!(schedule.room(Some(1000)), 250);
+        assert_eq!(schedule.room(Some(60)), 50);
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use redis::Pipeline;
 use rustbatch_protocol::bootstrap::Server;
-use rustbatch_protocol::{BlobRef, ClientId, Control, ControlMessage, JobId, Keys, Seal, WorkerId};
+use rustbatch_protocol::{
+    BlobHash, BlobRef, ClientId, Control, ControlMessage, JobId, Keys, Seal, WorkerId,
+};
 
 use crate::{BEAT, Error, LEASE, Link, TTL, blob, ms, script};
 
@@ -85,6 +87,12 @@ impl Client {
         &self.shared.seal
     }
 
+    /// How long a message to Redis and its answer take; zero before the first.
+    #[must_use]
+    pub fn round_trip(&self) -> std::time::Duration {
+        self.shared.link.round_trip()
+    }
+
     /// The workers that are alive now, and their slots. Cancel-safe.
     ///
     /// # Errors
@@ -102,6 +110,27 @@ impl Client {
         let blob = blob::put(&shared.link, &shared.keys, &shared.seal, "", bytes).await?;
         self.remember(blob);
         Ok(blob)
+    }
+
+    /// Renews an export that Redis should have, and remembers it as used last; says whether all of it
+    /// is there. Cancel-safe.
+    ///
+    /// # Errors
+    /// Those of [`blob::renew`].
+    pub async fn renew(&self, blob: BlobRef) -> Result<bool, Error> {
+        let there = blob::renew(&self.shared.link, &self.shared.keys, &blob).await?;
+        if there {
+            self.remember(blob);
+        }
+        Ok(there)
+    }
+
+    /// Tells a worker that a blob that it asked for is in Redis. Cancel-safe.
+    ///
+    /// # Errors
+    /// Those of [`Link::call`].
+    pub async fn supplied(&self, worker: &WorkerId, hash: BlobHash) -> Result<(), Error> {
+        self.shared.tell(worker, &Control::Blob(hash)).await
     }
 
     /// Remembers an export as used last.

@@ -29,6 +29,8 @@ pub struct Link {
     client: redis::Client,
     patience: Duration,
     generation: AtomicU64,
+    /// The shortest time that a call has taken, in microseconds.
+    fastest: AtomicU64,
     connection: Mutex<Option<MultiplexedConnection>>,
 }
 
@@ -46,6 +48,7 @@ impl Link {
             client,
             patience,
             generation: AtomicU64::new(0),
+            fastest: AtomicU64::new(u64::MAX),
             connection: Mutex::new(None),
         })
     }
@@ -53,6 +56,14 @@ impl Link {
     /// How often the link has connected. A change tells that what Redis said before may be lost.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+
+    /// How long a message and its answer take: the shortest time that a call has taken.
+    pub fn round_trip(&self) -> Duration {
+        match self.fastest.load(Ordering::Relaxed) {
+            u64::MAX => Duration::ZERO,
+            fastest => Duration::from_micros(fastest),
+        }
     }
 
     /// Sends a pipeline and reads its answers, connecting and repeating for as long as `patience`

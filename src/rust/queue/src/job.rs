@@ -51,6 +51,14 @@ pub enum Event {
         /// What R serialized.
         bytes: Vec<u8>,
     },
+    /// A worker finds a blob missing whose bytes the job does not have: it is to be exported again,
+    /// and the worker told by [`Client::supplied`].
+    Need {
+        /// The blob.
+        hash: BlobHash,
+        /// The worker.
+        worker: WorkerId,
+    },
     /// The job can't go on.
     Failed(Error),
 }
@@ -62,6 +70,8 @@ pub struct JobSpec {
     pub context: BlobRef,
     /// The bytes of the context's blobs, for a worker that finds one missing.
     pub blobs: HashMap<BlobHash, Arc<Vec<u8>>>,
+    /// Blobs that are in Redis already, and whose bytes are asked for when one is missing.
+    pub beside: Vec<BlobHash>,
     /// Those of the blobs that have not been put into Redis: they go with the first chunk.
     pub fresh: Vec<BlobRef>,
     /// The state of the random stream of the first task, where the job has streams.
@@ -416,6 +426,9 @@ impl Pump {
         } else if let Some((whole, stored)) = self.ledger.arguments(hash) {
             blob::put(link, keys, seal, &whole.entry(&self.id), &stored.bytes).await?;
         } else {
+            if self.spec.beside.contains(&hash) {
+                let _ = self.events.send(Event::Need { hash, worker });
+            }
             return Ok(());
         }
         self.shared.tell(&worker, &Control::Blob(hash)).await
@@ -467,7 +480,7 @@ impl Pump {
             .iter()
             .filter_map(|sent| sent.arguments.as_deref())
             .map(|stored| &stored.blob.hash);
-        for hash in self.spec.blobs.keys().chain(arguments) {
+        for hash in self.spec.blobs.keys().chain(&self.spec.beside).chain(arguments) {
             pipe.cmd("PEXPIRE").arg(keys.blob(hash)).arg(ms(TTL)).ignore();
         }
         self.shared.link.call::<()>(&pipe).await?;

@@ -177,6 +177,8 @@ local(envir = new.env(parent = baseenv()), {
       empty <- !exists("...", body$dots, inherits = FALSE)
       assign("...", if (empty) quote(expr = ) else get("...", body$dots), envir = exports)
     }
+    blobs <- unlist(head$beside)
+    rm(list = setdiff(names(shelf), blobs), envir = shelf)
     fill(exports, body$objects, head$beside$objects)
     fill(globalenv(), body$globals, head$beside$globals)
     context <<- list(
@@ -218,12 +220,18 @@ local(envir = new.env(parent = baseenv()), {
     if (is.null(namespace)) return(globalenv())
     tryCatch(asNamespace(namespace), error = function(e) globalenv())
   }
-  # Assigns objects; those that travel beside the context are asked for.
+  # Plain data of the last loop, by its blob: the next one may use it again.
+  shelf <- new.env(parent = emptyenv())
+  # Assigns objects; those that travel beside the context are asked for once.
   fill <- function(env, objects, beside) {
     for (name in names(objects)) assign(name, objects[[name]], envir = env)
     for (name in names(beside)) {
-      send("need", charToRaw(beside[[name]]))
-      assign(name, take_value(receive()$size), envir = env)
+      blob <- beside[[name]]
+      if (is.null(shelf[[blob]])) {
+        send("need", charToRaw(blob))
+        shelf[[blob]] <- take_value(receive()$size)
+      }
+      assign(name, shelf[[blob]], envir = env)
     }
   }
 

@@ -10,7 +10,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
-use rustbatch_protocol::{BlobHash, Cause, Output, Secret, Stream};
+use rustbatch_protocol::{BlobHash, Cause, JobId, Output, Secret, Stream};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
@@ -54,8 +54,8 @@ pub struct Evaluator {
     capture: Capture,
     request: i32,
     signals: mpsc::UnboundedSender<Vec<u8>>,
-    /// The context that it has loaded.
-    pub context: Option<BlobHash>,
+    /// The job and the context that it has loaded.
+    pub context: Option<(JobId, BlobHash)>,
 }
 
 impl Evaluator {

@@ -4,9 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustbatch_protocol::{
-    BlobHash, ClientId, Context, Outcome, Output, Payload, Report, decode, stream,
-};
+use rustbatch_protocol::{ClientId, Context, Outcome, Output, Payload, Report, decode, stream};
 use rustbatch_queue::{Error, Leased, WorkerQueue};
 use tokio::sync::{Notify, mpsc};
 
@@ -128,9 +126,9 @@ impl Slot {
     async fn work(&mut self, work: &Work) -> End {
         let started = Instant::now();
         match self.attempt(work).await {
-            Ok((make, bytes)) => {
+            Ok(Answered { make, bytes, elapsed }) => {
                 let report = make(Payload::Inline(Vec::new()));
-                let mut outcome = self.outcome(&work.leased, started, report);
+                let mut outcome = self.outcome(&work.leased, elapsed, report);
                 let queue = &self.shared.queue;
                 match queue.payload(&work.leased, &outcome, bytes).await {
                     Ok(payload) => outcome.report = make(payload),
@@ -150,21 +148,20 @@ impl Slot {
                 End::Cancelled
             }
             Err(Stop::Fault(Fault::Died(cause))) => {
-                let outcome = self.outcome(&work.leased, started, Report::Crashed(cause));
+                let outcome = self.outcome(&work.leased, started.elapsed(), Report::Crashed(cause));
                 self.evaluator = None;
                 End::Crash(outcome)
             }
         }
     }
 
-    fn outcome(&mut self, leased: &Leased, started: Instant, report: Report) -> Outcome {
+    fn outcome(&mut self, leased: &Leased, elapsed: Duration, report: Report) -> Outcome {
         let output: Vec<Output> =
             self.evaluator.as_mut().map(Evaluator::printed).unwrap_or_default();
-        outcome(&self.shared.queue, leased, started.elapsed(), report, output)
+        outcome(&self.shared.queue, leased, elapsed, report, output)
     }
 
-    /// What R answered, and what kind of report that makes.
-    async fn attempt(&mut self, work: &Work) -> Result<(fn(Payload) -> Report, Vec<u8>), Stop> {
+    async fn attempt(&mut self, work: &Work) -> Result<Answered, Stop> {
         let Work { leased, cancel, client } = work;
         let Shared { queue, store, .. } = &*self.shared;
         let reference = &leased.chunk.context;
@@ -175,33 +172,52 @@ impl Slot {
         let arguments = arguments.ok_or(Error::BlobGone(0))?;
         let broken = || Stop::NoR(self.broken.clone().unwrap_or_default());
         let evaluator = self.evaluator.as_mut().ok_or_else(broken)?;
-        if evaluator.context != Some(reference.hash) {
+        // Two jobs may have the same context, but what the first did to its objects is not the
+        // second's.
+        let wanted = Some((leased.job.clone(), reference.hash));
+        if evaluator.context != wanted {
             evaluator.context = None;
-            if let Some(refused) = load(evaluator, queue, store, work, &context).await? {
-                return Ok((Report::Refused, refused));
+            if let Some(bytes) = load(evaluator, queue, store, work, &context).await? {
+                return Ok(Answered { make: Report::Refused, bytes, elapsed: Duration::ZERO });
             }
-            evaluator.context = Some(reference.hash);
+            evaluator.context = wanted;
         }
         let head = head(leased);
         let parts: [&[u8]; 2] = [&head, &arguments];
+        // Chunks are sized by the time that their tasks take, not by that of the preparations.
+        let started = Instant::now();
         let answer = {
             let mut asking = std::pin::pin!(evaluator.ask(ToR::Chunk, &parts, cancel));
             loop {
                 tokio::select! {
                     biased;
-                    Some(said) = self.told.recv() => queue.signal(leased, &said).await?,
+                    // What can't be told is not worth a chunk that is half done.
+                    Some(said) = self.told.recv() => drop(queue.signal(leased, &said).await),
                     answer = &mut asking => break answer?,
                 }
             }
         };
         match answer.kind {
-            FromR::Done => Ok((Report::Values, answer.payload)),
+            FromR::Done => Ok(Answered {
+                make: Report::Values,
+                bytes: answer.payload,
+                elapsed: started.elapsed(),
+            }),
             kind => {
                 let reason = format!("R answered {kind:?} to a chunk");
                 Err(Stop::Fault(Fault::Died(evaluator.end(Some(reason)).await)))
             }
         }
     }
+}
+
+/// What R answered.
+struct Answered {
+    /// The kind of report that it makes.
+    make: fn(Payload) -> Report,
+    bytes: Vec<u8>,
+    /// The time that R needed.
+    elapsed: Duration,
 }
 
 /// What keeps a chunk from its outcome.
@@ -252,11 +268,8 @@ async fn load(
             FromR::Ready => return Ok(None),
             FromR::Refused => return Ok(Some(answer.payload)),
             FromR::Need => {
-                let hash = std::str::from_utf8(&answer.payload)
-                    .ok()
-                    .and_then(|s| s.parse::<BlobHash>().ok());
-                let blob =
-                    context.objects.iter().map(|(_, blob)| blob).find(|b| Some(b.hash) == hash);
+                let wanted = std::str::from_utf8(&answer.payload).ok().and_then(|s| s.parse().ok());
+                let blob = context.objects.iter().find(|&&blob| Some(blob) == wanted);
                 let Some(blob) = blob else {
                     let reason = "R asked for an object that the context does not have".to_owned();
                     return Err(Fault::Died(evaluator.end(Some(reason)).await).into());

@@ -68,6 +68,7 @@ impl Loop {
         let spec = JobSpec {
             context,
             blobs: HashMap::from([(context.hash, bytes)]),
+            beside: Vec::new(),
             fresh: Vec::new(),
             seed: None,
         };
@@ -99,6 +100,7 @@ impl Loop {
                     return outcome;
                 }
                 Event::Signal { bytes } => self.said.push(bytes),
+                Event::Need { .. } => panic!("this job has all that it names"),
                 Event::Failed(error) => panic!("the job failed: {error}"),
             }
         }
