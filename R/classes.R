@@ -1,8 +1,8 @@
 # What objects need beside themselves: the methods of their classes. Nothing names these, so no look
 # at an expression finds them.
 
-# Names in the global environment that dispatch may need: S3 methods, that is functions named after a
-# generic and a class, and what setClass() and setMethod() leave there.
+# Names in the global environment that dispatch may need: S3 methods, that is functions named after
+# a generic and a class, and what setClass() and setMethod() leave there.
 global_methods <- function() {
   names <- ls(globalenv(), all.names = TRUE)
   s4 <- startsWith(names, ".__C__") | startsWith(names, ".__T__")
@@ -26,7 +26,9 @@ class_owners <- function(objects) {
   unique(unlist(owners))
 }
 
-plain_classes <- c("data.frame", "factor", "ordered", "Date", "POSIXct", "POSIXt", "table", "formula")
+plain_classes <- c(
+  "data.frame", "factor", "ordered", "Date", "POSIXct", "POSIXt", "table", "formula"
+)
 
 # Looking through the packages takes a while, so the answer is kept until another one is loaded.
 owners_of <- local({

@@ -56,8 +56,8 @@ job_wait <- function(cluster, job) {
   unwrap(.Call(wrap__job_wait, cluster, job))
 }
 
-# Ends a job: what is queued is removed, what runs is interrupted; with `wait`, Redis knows when this
-# returns. One that has ended is left alone.
+# Ends a job: what is queued is removed, what runs is interrupted; with `wait`, Redis knows when
+# this returns. One that has ended is left alone.
 job_close <- function(job, wait) {
   unwrap(.Call(wrap__job_close, job, wait))
 }

@@ -248,8 +248,8 @@ fn output(outcome: &Outcome) -> std::result::Result<Robj, Failure> {
     values::list(&pieces.collect::<std::result::Result<Vec<_>, Failure>>()?)
 }
 
-/// Ends a job: what is queued is removed, what runs is interrupted; with `wait`, Redis knows when this
-/// returns. One that has ended is left alone.
+/// Ends a job: what is queued is removed, what runs is interrupted; with `wait`, Redis knows when
+/// this returns. One that has ended is left alone.
 #[extendr]
 fn job_close(job: Robj, wait: bool) -> Robj {
     entry(|| {

@@ -8,7 +8,9 @@ pub mod client;
 pub mod connection;
 pub mod error;
 pub mod job;
+pub mod lease;
 mod ledger;
+mod pump;
 mod reader;
 pub mod script;
 pub mod worker;
@@ -17,7 +19,8 @@ pub use client::{Client, Roll};
 pub use connection::{Link, check_server};
 pub use error::Error;
 pub use job::{Event, Job, JobSpec, Sender};
-pub use worker::{Leased, Settlement, Verdict, Wake, WorkerQueue};
+pub use lease::{Leased, Settlement, Verdict, Wake};
+pub use worker::WorkerQueue;
 
 use std::time::Duration;
 

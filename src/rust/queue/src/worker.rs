@@ -12,10 +12,11 @@ use std::time::Duration;
 use redis::Pipeline;
 use rustbatch_protocol::bootstrap::Server;
 use rustbatch_protocol::{
-    Binding, BlobRef, Chunk, ChunkName, ClientId, Control, ControlMessage, JobId, Keys, Kind,
-    Outcome, Payload, Seal, WorkerId, decode, encode,
+    Binding, BlobRef, ChunkName, ClientId, Control, ControlMessage, JobId, Keys, Kind, Outcome,
+    Payload, Seal, WorkerId, decode, encode,
 };
 
+use crate::lease::{Leased, Settlement, Verdict, Wake};
 use crate::{CRASHES, Error, LEASE, Link, TTL, blob, ms, script};
 
 /// How long a worker waits for a server that went away before it exits.
@@ -26,62 +27,6 @@ const WAIT: Duration = Duration::from_secs(5);
 
 /// What wakes a worker that waits without a message for it.
 const NUDGE: &[u8] = b"nudge";
-
-/// A chunk that this worker holds.
-#[derive(Debug, Clone)]
-pub struct Leased {
-    /// The job.
-    pub job: JobId,
-    /// The tasks to run.
-    pub name: ChunkName,
-    /// The tasks that the arguments are of: more than `name` has after a split.
-    pub whole: ChunkName,
-    /// Which attempt this is, from 1.
-    pub attempt: u32,
-    /// What to run.
-    pub chunk: Chunk,
-}
-
-impl Leased {
-    /// What stands for it in the lists of Redis.
-    #[must_use]
-    pub fn entry(&self) -> String {
-        self.name.entry(&self.job)
-    }
-}
-
-/// An outcome to hand in.
-#[derive(Debug)]
-pub struct Settlement<'a> {
-    /// The chunk.
-    pub leased: &'a Leased,
-    /// How it ended.
-    pub outcome: &'a Outcome,
-}
-
-/// What became of a crash report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It concerned an attempt that is over.
-    Ignored,
-    /// The chunk's tasks will run one by one.
-    Split,
-    /// The task will be tried again.
-    Again,
-    /// The task has been settled as a crash.
-    Settled,
-}
-
-/// Why a wait ended.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Wake {
-    /// There may be work.
-    Bell,
-    /// A client says something.
-    Control(Control),
-    /// Time is up, or the worker nudged itself, or what came was not genuine.
-    Nothing,
-}
 
 /// A worker's end of the queue.
 #[derive(Debug)]

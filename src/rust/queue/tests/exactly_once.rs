@@ -4,9 +4,6 @@
 
 mod support;
 
-use std::io::Write;
-use std::time::Instant;
-
 use rustbatch_queue::{Leased, Settlement};
 use support::{Act, Hand, House, Loop, name, outcome, settle, take, until};
 
@@ -138,26 +135,4 @@ async fn a_late_outcome_creates_no_key() {
     a.crash(&Settlement { leased: &leased, outcome: &crash }).await.unwrap();
     a.need(&id, &leased.chunk.context).await.unwrap();
     house.assert_clean(&id).await;
-}
-
-/// Not a guard: how many chunks a second two workers do. `cargo test -- --ignored throughput`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
-async fn throughput() {
-    let house = House::start();
-    let client = house.client().await;
-    for workers in [1, 2, 4] {
-        let mut work = Loop::open(&client).await;
-        let chunks = push_all(&work, 20_000, &[1]);
-        let queue = house.keys().queue(work.job.id());
-        let published = until(|| async { house.ask::<usize>(&["LLEN", &queue]).await == chunks });
-        house.within(20, "the push", published).await;
-        let start = Instant::now();
-        let _hands: Vec<_> =
-            (0..workers).map(|_| Hand::start(house.worker(), |_| Act::Answer)).collect();
-        house.within(60, "20,000 chunks", work.collect(20_000)).await;
-        let rate = chunks as f64 / start.elapsed().as_secs_f64();
-        writeln!(std::io::stderr(), "{workers} workers: {rate:.0} chunks a second").unwrap();
-        work.job.close().await;
-    }
 }

@@ -249,7 +249,13 @@ impl Evaluator {
                 _ = watch(child, out, err, capture) => false,
             }
         };
-        tokio::time::timeout(INTERRUPT, confirmed).await.unwrap_or(false)
+        let confirmed = tokio::time::timeout(INTERRUPT, confirmed).await.unwrap_or(false);
+        if confirmed {
+            // What the task has printed must not be taken for the next one's.
+            drain(&mut self.out, Stream::Out, &mut self.capture).await;
+            drain(&mut self.err, Stream::Err, &mut self.capture).await;
+        }
+        confirmed
     }
 
     /// How the process ended; what is left of its group ends too.

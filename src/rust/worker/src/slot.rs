@@ -168,8 +168,7 @@ impl Slot {
         let bytes = cancellable(cancel, store.get(queue, &leased.job, reference)).await??;
         let context: Context = decode(&bytes).map_err(Error::from)?;
         let _ = client.set(context.client.clone());
-        let arguments = cancellable(cancel, queue.arguments(leased)).await??;
-        let arguments = arguments.ok_or(Error::BlobGone(0))?;
+        let arguments = cancellable(cancel, store.arguments(queue, leased)).await??;
         let broken = || Stop::NoR(self.broken.clone().unwrap_or_default());
         let evaluator = self.evaluator.as_mut().ok_or_else(broken)?;
         // Two jobs may have the same context, but what the first did to its objects is not the

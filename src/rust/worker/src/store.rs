@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustbatch_protocol::{BlobHash, BlobRef, JobId};
-use rustbatch_queue::{Error, WorkerQueue};
+use rustbatch_protocol::{BlobHash, BlobRef, JobId, Payload};
+use rustbatch_queue::{Error, Leased, WorkerQueue};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 /// How many bytes of blobs are kept.
@@ -56,7 +56,7 @@ impl Store {
         }
         let bytes = match queue.fetch(blob).await? {
             Some(bytes) => bytes,
-            None => self.ask(queue, job, blob).await?,
+            None => self.ask(queue, job, blob, || queue.fetch(blob)).await?,
         };
         Ok(Arc::clone(slot.insert(Arc::new(bytes))))
     }
@@ -66,18 +66,38 @@ impl Store {
         self.arrived.notify_waiters();
     }
 
-    async fn ask(
+    /// The arguments of a chunk, which are used once and not kept; where Redis lacks them, the job's
+    /// client is asked. Cancel-safe.
+    ///
+    /// # Errors
+    /// As for [`Store::get`].
+    pub async fn arguments(&self, queue: &WorkerQueue, leased: &Leased) -> Result<Vec<u8>, Error> {
+        match (queue.arguments(leased).await?, &leased.chunk.arguments) {
+            (Some(bytes), _) => Ok(bytes),
+            (None, Payload::Inline(_)) => Ok(Vec::new()),
+            (None, Payload::Blob(blob)) => {
+                self.ask(queue, &leased.job, blob, || queue.arguments(leased)).await
+            }
+        }
+    }
+
+    /// Asks the client for a blob, and fetches it when it says that it is there.
+    async fn ask<F>(
         &self,
         queue: &WorkerQueue,
         job: &JobId,
         blob: &BlobRef,
-    ) -> Result<Vec<u8>, Error> {
+        fetch: impl Fn() -> F,
+    ) -> Result<Vec<u8>, Error>
+    where
+        F: Future<Output = Result<Option<Vec<u8>>, Error>>,
+    {
         let wait = async {
             loop {
                 let arrived = self.arrived.notified();
                 queue.need(job, blob).await?;
                 arrived.await;
-                if let Some(bytes) = queue.fetch(blob).await? {
+                if let Some(bytes) = fetch().await? {
                     return Ok(bytes);
                 }
             }
