@@ -33,11 +33,14 @@ failure_condition <- function(kind, message, fields = list(), parent = NULL, cal
 calling_frame <- function() {
   home <- topenv()
   call <- NULL
+  # What foreach calls is nothing that the user has written.
+  ours <- quote(e$fun)
   for (frame in rev(seq_len(sys.nframe() - 1L))) {
     origin <- environment(sys.function(frame))
     origin <- if (is.null(origin)) baseenv() else topenv(origin)
     if (identical(origin, home)) {
       call <- sys.call(frame)
+      if (identical(call[[1]], ours)) return(NULL)
     } else if (!identical(origin, baseenv()) && !identical(origin, .BaseNamespaceEnv)) {
       break
     }

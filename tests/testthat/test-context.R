@@ -157,3 +157,61 @@ test_as_user("options that change numbers and text are those of the session", {
   options(before)
   expect_identical((foreach(1) %dopar% format(pi))[[1]], "3.141593")
 })
+
+test_as_user("large exports are warned of, with the three largest, and sent", {
+  local_cluster(1)
+  before <- options(rustBatch.export.warn = 1e6)
+  on.exit(options(before))
+  a <- numeric(1e5)
+  b <- numeric(2e5)
+  d <- numeric(3e5)
+  e <- 1
+  expect_warning(
+    sums <- foreach(1, .combine = c) %dopar% (sum(a, b, d) + e),
+    "`d` \\(2 MB\\), `b` \\(2 MB\\), `a` \\(1 MB\\)"
+  )
+  expect_identical(sums, 1)
+})
+
+test_as_user("a large object is sent once, and again when it has changed", {
+  cluster <- local_cluster(2)
+  data <- matrix(as.numeric(1:1e6), ncol = 10)
+  bytes <- function() {
+    status <- readLines(sprintf("/proc/%d/io", Sys.getpid()))
+    as.numeric(sub("wchar: ", "", grep("^wchar", status, value = TRUE)))
+  }
+  skip_without_proc()
+  sent <- function(code) {
+    before <- bytes()
+    force(code)
+    bytes() - before
+  }
+  first <- sent(sums <- foreach(i = 1:10, .combine = c) %dopar% sum(data[, i]))
+  expect_identical(sums, unname(colSums(data)))
+  again <- sent(foreach(i = 1:10, .combine = c) %dopar% sum(data[, i]))
+  expect_gt(first, 1e6)
+  expect_lt(again, 1e6)
+  data[1, 1] <- 0
+  expect_identical(foreach(i = 1:10, .combine = c) %dopar% sum(data[, i]), unname(colSums(data)))
+  # A change of the attributes alone is a change.
+  dim(data) <- NULL
+  expect_null((foreach(1) %dopar% dim(data))[[1]])
+})
+
+test_as_user("a short task's changes to the session are taken back, if the loop names them", {
+  local_cluster(1)
+  options <- foreach(i = 1:500, .combine = c) %dopar% {
+    seen <- getOption("rustBatch.test")
+    options(rustBatch.test = i)
+    is.null(seen)
+  }
+  expect_true(all(options))
+  variables <- foreach(i = 1:500, .combine = c) %dopar% {
+    seen <- Sys.getenv("RUSTBATCH_TEST")
+    Sys.setenv(RUSTBATCH_TEST = i)
+    seen == ""
+  }
+  expect_true(all(variables))
+  foreach(i = 1:3) %dopar% setTimeLimit(elapsed = 0.3)
+  expect_length(foreach(i = 1:40) %dopar% Sys.sleep(0.02), 40)
+})

@@ -87,11 +87,11 @@ test_as_user("what listens to an interrupt is interrupted and used again", {
   expect_identical(pids(), before)
 })
 
-test_as_user("a task's own processes hear signals", {
+test_as_user("an R process blocks no signal", {
   skip_without_proc()
   local_cluster(1)
   blocked <- foreach(1, .combine = c) %dopar% {
-    grep("^SigBlk", system("cat /proc/self/status", intern = TRUE), value = TRUE)
+    grep("^SigBlk", readLines("/proc/self/status"), value = TRUE)
   }
   expect_match(blocked, "^SigBlk:\\s*0+$")
 })

@@ -92,3 +92,43 @@ test_as_user("text keeps its letters", {
   printed <- capture.output(foreach(1) %dopar% cat("\u00e4\u20ac\n"))
   expect_identical(printed[1], "\u00e4\u20ac")
 })
+
+test_as_user("a task that captures its output has it as it is", {
+  local_cluster(1)
+  captured <- suppressMessages(foreach(1) %dopar% capture.output({
+    cat("a\n")
+    message("m")
+    cat("b\n")
+  }))
+  expect_identical(captured[[1]], c("a", "b"))
+})
+
+test_as_user("an immediateCondition does not wait for its task's turn", {
+  local_cluster(2)
+  fence <- tempfile()
+  heard <- NULL
+  # The first task ends only when the client has heard of the second.
+  withCallingHandlers(
+    foreach(i = 1:2) %dopar% {
+      if (i == 2) {
+        signalCondition(structure(
+          class = c("news", "immediateCondition", "condition"), list(message = "now", call = NULL)
+        ))
+      } else {
+        for (wait in 1:500) if (file.exists(fence)) break else Sys.sleep(0.02)
+        if (!file.exists(fence)) stop("nobody heard")
+      }
+    },
+    news = function(n) {
+      heard <<- conditionMessage(n)
+      file.create(fence)
+    }
+  )
+  expect_identical(heard, "now")
+})
+
+test_as_user("a warning says in how many tasks it came", {
+  local_cluster(1)
+  said <- signals(foreach(i = 1:2) %dopar% for (k in 1:5) warning("w"))
+  expect_identical(said, "warning: w (in 2 tasks)")
+})

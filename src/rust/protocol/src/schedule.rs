@@ -17,7 +17,7 @@ const TARGET: Duration = Duration::from_millis(20);
 
 /// Over a slow network a chunk should take this many round trips, so that handing it over costs a
 /// small part of it.
-const ROUND_TRIPS: f64 = 8.0;
+const ROUND_TRIPS: f64 = 20.0;
 
 /// No chunk is worth less than this: what it takes to hand one over without a network.
 const LEAST: Duration = Duration::from_micros(500);
@@ -135,8 +135,10 @@ impl Schedule {
         }
         let rate = self.tasks / self.seconds.max(1e-9);
         let by_time = rate * TARGET.as_secs_f64().max(ROUND_TRIPS * self.round_trip);
-        // A smaller piece than this would not end the loop sooner.
+        // A smaller piece than this would not end the loop sooner; a larger one than an even share
+        // is not wanted on the word of the tasks seen so far.
         let least = (rate * LEAST.as_secs_f64().max(self.round_trip)).min(by_time) as u64;
+        let least = least.min(left.unwrap_or(u64::MAX).div_ceil(self.slots));
         let by_bytes = MOST_BYTES / (self.sent_bytes.max(1.0) / self.sent_tasks.max(1.0));
         // Of a loop without a known end, at most as much again as has been seen.
         let by_share = left.unwrap_or(self.seen * FACTOR).div_ceil(FACTOR * self.slots);
@@ -219,8 +221,8 @@ mod tests {
             left -= u64::from(n);
         }
         assert!(sizes.windows(2).all(|pair| pair[0] >= pair[1]), "{sizes:?}");
-        // Down to what is worth handing over: 50 tasks of 10 microseconds.
-        assert!(sizes.iter().rev().skip(1).all(|&n| n >= 49), "{sizes:?}");
+        // Down to what is worth handing over, 50 tasks of 10 microseconds, and then to even shares.
+        assert!(sizes.iter().filter(|&&n| n < 49).count() <= 8, "{sizes:?}");
     }
 
     #[test]
@@ -229,7 +231,7 @@ mod tests {
         assert_eq!(schedule.room(Some(1000)), 20);
         schedule.set_round_trip(Duration::from_millis(50));
         assert_eq!(schedule.room(Some(1000)), 250);
-        assert_eq!(schedule.room(Some(60)), 50);
+        assert_eq!(schedule.room(Some(60)), 30);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 # A frame to R:   integer kind, integer request, double length, payload.
 # A frame from R: integer kind, integer request, integer pid, integer 0, double length, payload; with
 # length -1 the payload ends with the secret of the marks.
-local(envir = new.env(parent = baseenv()), {
+.rustBatch <- local(envir = new.env(parent = baseenv()), {
   to_r <- c(hello = 1L, context = 2L, object = 3L, chunk = 4L)
   from_r <- c(ready = 1L, need = 2L, done = 3L, refused = 4L, interrupted = 5L, signal = 6L)
   pid <- Sys.getpid()
@@ -278,6 +278,16 @@ local(envir = new.env(parent = baseenv()), {
     text <- paste(deparse(value, width.cutoff = 60L, nlines = 1L)[1L])
     if (nchar(text) > 60L) paste0(substr(text, 1L, 57L), "...") else text
   }
+  warned <- function(w) {
+    # From 2 on, R makes an error of it; below 0 nobody wants to know.
+    if (getOption("warn") < 0) invokeRestart("muffleWarning")
+    if (getOption("warn") < 2) note(w, "muffleWarning")
+  }
+  said <- function(m) {
+    if (!inherits(m, "immediateCondition")) note(m, "muffleMessage")
+    tell(m)
+    invokeRestart("muffleMessage")
+  }
   # Named as in foreach's own loop, because the call of an error names it.
   evaluate <- function(xpr, envir) eval(xpr, envir = envir)
 
@@ -310,30 +320,19 @@ local(envir = new.env(parent = baseenv()), {
       after_task(ended - started > 0.001)
       started <<- ended
     }
-    while (at < n) {
-      tryCatch(
-        withCallingHandlers(
-          while (at < n) step(),
-          error = fail,
-          warning = function(w) {
-            # From 2 on, R makes an error of it; below 0 nobody wants to know.
-            if (getOption("warn") < 0) invokeRestart("muffleWarning")
-            if (getOption("warn") < 2) note(w, "muffleWarning")
-          },
-          message = function(m) {
-            if (!inherits(m, "immediateCondition")) note(m, "muffleMessage")
-            tell(m)
-            invokeRestart("muffleMessage")
-          },
-          immediateCondition = tell
-        ),
-        error = function(e) {
-          values[[at]] <<- e
-          after_task(TRUE)
-          started <<- now()
-        }
+    go_on <- function() while (at < n) step()
+    failed <- function(e) {
+      values[[at]] <<- e
+      after_task(TRUE)
+      started <<- now()
+    }
+    listened <- function() {
+      withCallingHandlers(
+        go_on(),
+        error = fail, warning = warned, message = said, immediateCondition = tell
       )
     }
+    while (at < n) tryCatch(listened(), error = failed)
     values
   }
   # `slow` tasks can bear a look at the whole session.
@@ -390,28 +389,35 @@ local(envir = new.env(parent = baseenv()), {
   }
 
   # ---- the loop -------------------------------------------------------------------------------
-  # A loop within a task runs in the task's own process.
-  setHook(packageEvent("foreach", "onLoad"), function(...) foreach::registerDoSEQ())
-  open_pipes()
-  connections <- getAllConnections()
-  suspendInterrupts(repeat {
+  take_context <- function(size) {
+    load_context(size)
+    send("ready")
+  }
+  # Half a stream can't be skipped: the worker starts another R process.
+  refuse <- function(e) if (request_size > long) stop(e) else send("refused", pack(e))
+  request_size <- 0
+  serve <- function() {
     frame <- receive()
+    request_size <<- frame$size
     if (frame$kind == to_r[["hello"]]) {
-      mark <- rawToChar(take(frame$size))
+      mark <<- rawToChar(take(frame$size))
       send("ready")
     } else if (frame$kind == to_r[["context"]]) {
-      tryCatch(
-        {
-          load_context(frame$size)
-          send("ready")
-        },
-        # Half a stream can't be skipped: the worker starts another R process.
-        error = function(e) if (frame$size > long) stop(e) else send("refused", pack(e))
-      )
+      tryCatch(take_context(frame$size), error = refuse)
     } else if (frame$kind == to_r[["chunk"]]) {
       run_chunk(frame$size)
     } else {
       leave()
     }
-  })
+  }
+  # A function of a short name, because R shows the calls that led to a crash.
+  function() {
+    rm(".rustBatch", envir = globalenv())
+    # A loop within a task runs in the task's own process.
+    setHook(packageEvent("foreach", "onLoad"), function(...) foreach::registerDoSEQ())
+    open_pipes()
+    connections <<- getAllConnections()
+    suspendInterrupts(repeat serve())
+  }
 })
+.rustBatch()

@@ -14,6 +14,10 @@ const MOST: usize = 1 << 20;
 /// How much of standard error is kept to explain a death, in bytes.
 const TAIL: usize = 4096;
 
+/// How many lines of it are shown, and how many characters of each.
+const LINES: usize = 40;
+const WIDTH: usize = 160;
+
 /// Cuts one stream at its marks.
 #[derive(Debug)]
 struct Splitter {
@@ -138,15 +142,24 @@ impl Capture {
         all
     }
 
-    /// The end of standard error, without marks, to explain a death.
+    /// The last lines of standard error, without marks, to explain a death.
     pub fn last_words(&self) -> String {
         let bytes: Vec<u8> = self.tail.iter().copied().collect();
         let text = String::from_utf8_lossy(&bytes);
-        text.split('\u{1}')
+        let text: String = text
+            .split('\u{1}')
             .map(|piece| piece.split_once('\u{2}').map_or(piece, |(_, rest)| rest))
-            .collect::<String>()
-            .trim()
-            .to_owned()
+            .collect();
+        let lines: Vec<String> = text.lines().map(shortened).collect();
+        lines[lines.len().saturating_sub(LINES)..].join("\n").trim().to_owned()
+    }
+}
+
+/// A line of at most [`WIDTH`] characters.
+fn shortened(line: &str) -> String {
+    match line.char_indices().nth(WIDTH) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
     }
 }
 
@@ -181,6 +194,6 @@ mod tests {
         let taken = capture.take();
         let err = taken.iter().find(|o| o.stream == Stream::Err);
         assert_eq!(err.map(|o| (o.bytes.len(), o.cut)), Some((MOST, 9 << 20)));
-        assert_eq!(capture.last_words().len(), TAIL);
+        assert_eq!(capture.last_words().chars().count(), WIDTH + 1);
     }
 }

@@ -1,0 +1,62 @@
+# Whatever fits in memory goes either way; an iterator needs no more than is under way.
+
+# What the process has needed at most, in bytes.
+peak_code <- quote({
+  status <- readLines("/proc/self/status")
+  as.numeric(gsub("[^0-9]", "", grep("^VmHWM", status, value = TRUE))) * 1024
+})
+
+test_that("600 MB and 2.5 GB go either way", {
+  skip_without_redis()
+  skip_without_proc()
+  equal <- in_fresh_r(timeout = 400, {
+    # Bytes at fixed places, so that every process can make the same ones.
+    make <- function(size) {
+      bytes <- raw(size)
+      bytes[seq(1, size, by = 99991)] <- as.raw(7)
+      bytes
+    }
+    digest <- function(bytes) c(length(bytes), sum(as.integer(bytes[seq(1, length(bytes), 99991)])))
+    cluster <- makeCluster(1)
+    registerDoRustBatch(cluster)
+    options(rustBatch.export.warn = Inf)
+    one <- function(size) {
+      bytes <- make(size)
+      known <- digest(bytes)
+      answers <- list(
+        foreach(argument = list(bytes)) %dopar% digest(argument),
+        foreach(i = 1) %dopar% digest(bytes)
+      )
+      rm(bytes)
+      answers[[3]] <- foreach(i = size) %dopar% make(i)
+      same <- identical(answers[[3]][[1]], make(size))
+      c(vapply(answers[1:2], function(x) identical(x[[1]], known), NA), same)
+    }
+    equal <- c(one(6e8), one(2.5e9))
+    stopCluster(cluster)
+    equal
+  })
+  expect_identical(equal, rep(TRUE, 6))
+})
+
+test_that("an iterator over 20 GB runs in less than 1 GB", {
+  skip_without_redis()
+  skip_without_proc()
+  found <- in_fresh_r(timeout = 400, peak_code = peak_code, {
+    cluster <- makeCluster(2)
+    registerDoRustBatch(cluster)
+    blocks <- 0
+    # 16 MB each, and never two at a time.
+    next_block <- function() {
+      if (blocks == 1280) stop("StopIteration", call. = FALSE)
+      blocks <<- blocks + 1
+      numeric(2e6) + blocks
+    }
+    endless <- structure(list(nextElem = next_block), class = c("abstractiter", "iter"))
+    sums <- foreach(block = endless, .combine = c) %dopar% block[1]
+    stopCluster(cluster)
+    list(right = identical(sums, as.numeric(1:1280)), peak = eval(peak_code))
+  })
+  expect_true(found$right)
+  expect_lt(found$peak, 1e9)
+})
