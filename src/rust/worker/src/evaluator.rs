@@ -22,7 +22,15 @@ use crate::output::Capture;
 use crate::pipe::{Answer, Answers, FromR, Requests, ToR};
 
 /// The script that R runs.
-const SCRIPT: &str = include_str!("evaluator.R");
+const SCRIPT: &str = concat!(
+    ".rustBatch <- local(envir = new.env(parent = baseenv()), {\n",
+    include_str!("evaluator/pipes.R"),
+    include_str!("evaluator/session.R"),
+    include_str!("evaluator/context.R"),
+    include_str!("evaluator/chunk.R"),
+    include_str!("evaluator/serve.R"),
+    "})\n.rustBatch()\n"
+);
 
 /// How long an interrupted evaluator may take to answer.
 const INTERRUPT: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! The frames between worker and evaluator, over two pipes; `evaluator.R` has the other end.
+//! The frames between worker and evaluator, over two pipes; `evaluator/pipes.R` has the other end.
 
 use std::io;
 

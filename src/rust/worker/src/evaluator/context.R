@@ -1,0 +1,78 @@
+# The context of a job: what its tasks share.
+
+context <- NULL
+load_context <- function(size) {
+  context <<- NULL
+  reader <- reader(size)
+  on.exit(reader$close())
+  head <- unserialize(reader$from)
+  globals <<- list()
+  prepare_session(head)
+  exports <- if (head$global) {
+    globalenv()
+  } else {
+    new.env(parent = home_of(head$namespace))
+  }
+  body <- unserialize(reader$from, refhook = function(name) exports)
+  if (!is.null(body$dots)) {
+    # An empty one is a missing argument to R.
+    empty <- !exists("...", body$dots, inherits = FALSE)
+    assign("...", if (empty) quote(expr = ) else get("...", body$dots), envir = exports)
+  }
+  blobs <- unlist(head$beside)
+  rm(list = setdiff(names(shelf), blobs), envir = shelf)
+  fill(exports, body$objects, head$beside$objects)
+  fill(globalenv(), body$globals, head$beside$globals)
+  context <<- list(
+    expr = head$expr, names = head$arguments, seed = head$seed, exports = exports,
+    careful = head$careful, chunks = 0L
+  )
+  context$before <<- bindings(exports)
+  context$kept <<- names(context$before)
+  globals <<- bindings(globalenv())
+}
+# What the session is prepared for; another loop of the same kind finds it so.
+prepared <- NULL
+prepare_session <- function(head) {
+  wanted <- head[c("packages", "attached", "loaded", "options", "lib_paths", "language")]
+  if (identical(wanted, prepared)) return(tidy_session())
+  prepared <<- NULL
+  # What the job before had is taken back, but for packages that this one has as well.
+  settings <<- own_settings
+  variables <<- own_variables
+  packages <- c(head$attached, head$packages)
+  path <<- union(own_path, intersect(search(), paste0("package:", packages)))
+  tidy_session()
+  .libPaths(unique(c(head$lib_paths, .libPaths())))
+  if (!is.na(head$language)) Sys.setenv(LANGUAGE = head$language)
+  attach_package <- function(package) {
+    suppressWarnings(suppressPackageStartupMessages(library(package, character.only = TRUE)))
+  }
+  for (package in head$attached) try(attach_package(package), silent = TRUE)
+  for (package in head$packages) attach_package(package)
+  for (package in head$loaded) try(loadNamespace(package), silent = TRUE)
+  keep_added()
+  if (length(head$options)) options(head$options)
+  path <<- search()
+  settings <<- current_options()
+  variables <<- environ()
+  prepared <<- wanted
+}
+home_of <- function(namespace) {
+  if (is.null(namespace)) return(globalenv())
+  tryCatch(asNamespace(namespace), error = function(e) globalenv())
+}
+# Plain data of the last loop, by its blob: the next one may use it again.
+shelf <- new.env(parent = emptyenv())
+# Assigns objects; those that travel beside the context are asked for once.
+fill <- function(env, objects, beside) {
+  for (name in names(objects)) assign(name, objects[[name]], envir = env)
+  for (name in names(beside)) {
+    blob <- beside[[name]]
+    if (is.null(shelf[[blob]])) {
+      send("need", charToRaw(blob))
+      shelf[[blob]] <- take_value(receive()$size)
+    }
+    assign(name, shelf[[blob]], envir = env)
+  }
+}
