@@ -48,7 +48,8 @@ frames_of <- function(envir) {
     if (identical(env, globalenv())) break
     env <- parent.env(env)
   }
-  list(frames = frames, namespace = namespace)
+  # A loop may stand in a namespace itself.
+  list(frames = if (length(frames)) frames else list(envir), namespace = namespace)
 }
 
 # Looks names up from `env`, as R would when it evaluates there.

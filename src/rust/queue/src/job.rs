@@ -1,74 +1,17 @@
 //! A job as the client sees it: chunks go out, events come in, and what is lacking is published
 //! again whenever Redis may have forgotten it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustbatch_protocol::{BlobHash, BlobRef, ChunkName, JobId, Outcome, WorkerId};
+use rustbatch_protocol::{ChunkName, JobId};
 use tokio::sync::mpsc;
 
 use crate::Error;
 use crate::client::Client;
+use crate::event::{Command, JobSpec, Sender};
 use crate::pump::Pump;
 use crate::reader::read;
-
-/// Where a job's events go. The receiver is R's thread, which waits on a plain channel.
-pub type Sender = std::sync::mpsc::Sender<Event>;
-
-/// What a job tells the client.
-#[derive(Debug)]
-pub enum Event {
-    /// Tasks have come back.
-    Outcome {
-        /// The chunk that they came in.
-        name: ChunkName,
-        /// Those of its tasks that were lacking, in order: the others have come before.
-        lacking: Vec<u64>,
-        /// How the chunk ended.
-        outcome: Outcome,
-        /// What R serialized, when the outcome carries it.
-        bytes: Vec<u8>,
-    },
-    /// A running task says something that does not wait for its outcome.
-    Signal {
-        /// What R serialized.
-        bytes: Vec<u8>,
-    },
-    /// A worker finds a blob missing whose bytes the job does not have: it is to be exported again,
-    /// and the worker told by [`Client::supplied`].
-    Need {
-        /// The blob.
-        hash: BlobHash,
-        /// The worker.
-        worker: WorkerId,
-    },
-    /// The job can't go on.
-    Failed(Error),
-}
-
-/// What a job is made of.
-#[derive(Debug, Clone)]
-pub struct JobSpec {
-    /// The context's blob.
-    pub context: BlobRef,
-    /// The bytes of the context's blobs, for a worker that finds one missing.
-    pub blobs: HashMap<BlobHash, Arc<Vec<u8>>>,
-    /// Blobs that are in Redis already, and whose bytes are asked for when one is missing.
-    pub beside: Vec<BlobHash>,
-    /// Those of the blobs that have not been put into Redis: they go with the first chunk.
-    pub fresh: Vec<BlobRef>,
-    /// The state of the random stream of the first task, where the job has streams.
-    pub seed: Option<[u32; 6]>,
-}
-
-/// What the pump is told.
-pub enum Command {
-    /// A chunk and its arguments.
-    Push(ChunkName, Vec<u8>),
-    /// To end the job, and to say when that is done.
-    Close(tokio::sync::oneshot::Sender<()>),
-}
 
 /// An open job. Dropping it ends the job as [`Job::close`] does, without waiting.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ pub mod blob;
 pub mod client;
 pub mod connection;
 pub mod error;
+pub mod event;
 pub mod job;
 pub mod lease;
 mod ledger;
@@ -18,7 +19,8 @@ pub mod worker;
 pub use client::{Client, Roll};
 pub use connection::{Link, check_server};
 pub use error::Error;
-pub use job::{Event, Job, JobSpec, Sender};
+pub use event::{Event, JobSpec, Sender};
+pub use job::Job;
 pub use lease::{Leased, Settlement, Verdict, Wake};
 pub use worker::WorkerQueue;
 

@@ -15,9 +15,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::client::Shared;
-use crate::job::{Command, Event, JobSpec, Sender};
+use crate::event::{Command, Event, JobSpec, Sender};
 use crate::ledger::{Ledger, Sent, Stored};
-use crate::reader::{Entry, Reading};
+use crate::reader::{Entry, Reading, after};
 use crate::{BEAT, Error, TTL, blob, ms, script};
 
 /// How long a job waits without a live worker before it fails.
@@ -389,13 +389,5 @@ impl Pump {
             return Err(Error::NoWorkers { seconds: STALL.as_secs(), open: self.ledger.tasks() });
         }
         Ok(())
-    }
-}
-
-/// The id after `id` in a stream: ids are `<ms>-<sequence>`.
-fn after(id: &str) -> String {
-    match id.split_once('-').and_then(|(ms, n)| Some((ms, n.parse::<u64>().ok()?))) {
-        Some((ms, n)) => format!("{ms}-{}", n.saturating_add(1)),
-        None => id.to_owned(),
     }
 }

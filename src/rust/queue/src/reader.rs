@@ -90,3 +90,11 @@ fn entries(reply: StreamReadReply) -> Vec<Entry> {
     })
     .collect()
 }
+
+/// The id after `id` in a stream: ids are `<ms>-<sequence>`.
+pub fn after(id: &str) -> String {
+    match id.split_once('-').and_then(|(ms, n)| Some((ms, n.parse::<u64>().ok()?))) {
+        Some((ms, n)) => format!("{ms}-{}", n.saturating_add(1)),
+        None => id.to_owned(),
+    }
+}

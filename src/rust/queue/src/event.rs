@@ -1,0 +1,65 @@
+//! What goes into a job and what comes out of it: its specification, commands, and events.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rustbatch_protocol::{BlobHash, BlobRef, ChunkName, Outcome, WorkerId};
+
+use crate::Error;
+
+/// Where a job's events go. The receiver is R's thread, which waits on a plain channel.
+pub type Sender = std::sync::mpsc::Sender<Event>;
+
+/// What a job tells the client.
+#[derive(Debug)]
+pub enum Event {
+    /// Tasks have come back.
+    Outcome {
+        /// The chunk that they came in.
+        name: ChunkName,
+        /// Those of its tasks that were lacking, in order: the others have come before.
+        lacking: Vec<u64>,
+        /// How the chunk ended.
+        outcome: Outcome,
+        /// What R serialized, when the outcome carries it.
+        bytes: Vec<u8>,
+    },
+    /// A running task says something that does not wait for its outcome.
+    Signal {
+        /// What R serialized.
+        bytes: Vec<u8>,
+    },
+    /// A worker finds a blob missing whose bytes the job does not have: it is to be exported again,
+    /// and the worker told by [`crate::Client::supplied`].
+    Need {
+        /// The blob.
+        hash: BlobHash,
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// The job can't go on.
+    Failed(Error),
+}
+
+/// What a job is made of.
+#[derive(Debug, Clone)]
+pub struct JobSpec {
+    /// The context's blob.
+    pub context: BlobRef,
+    /// The bytes of the context's blobs, for a worker that finds one missing.
+    pub blobs: HashMap<BlobHash, Arc<Vec<u8>>>,
+    /// Blobs that are in Redis already, and whose bytes are asked for when one is missing.
+    pub beside: Vec<BlobHash>,
+    /// Those of the blobs that have not been put into Redis: they go with the first chunk.
+    pub fresh: Vec<BlobRef>,
+    /// The state of the random stream of the first task, where the job has streams.
+    pub seed: Option<[u32; 6]>,
+}
+
+/// What the pump is told.
+pub(crate) enum Command {
+    /// A chunk and its arguments.
+    Push(ChunkName, Vec<u8>),
+    /// To end the job, and to say when that is done.
+    Close(tokio::sync::oneshot::Sender<()>),
+}
