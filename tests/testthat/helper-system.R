@@ -43,7 +43,10 @@ server_folder <- function(cluster) {
 
 expect_gone <- function(pids, within = 5) {
   testthat::expect_true(length(pids) > 0L)
-  testthat::expect_true(wait_until(length(alive(pids)) == 0L, within))
+  gone <- wait_until(length(alive(pids)) == 0L, within)
+  left <- if (!gone) processes()
+  left <- left[left$pid %in% pids, ]
+  testthat::expect_true(gone, info = paste(left$pid, left$parent, left$command, collapse = "\n"))
 }
 
 # Starts an R script of its own that has loaded rustBatch, and goes on. `body` is its code, quoted;

@@ -22,12 +22,12 @@ test_as_user("S3 methods of the global environment are found", {
 
 test_as_user("S4 and reference classes of the global environment are found", {
   local_cluster(1)
-  on.exit({
+  at_end(quote({
     removeMethod("area", "Plate", where = globalenv())
     removeGeneric("area", where = globalenv())
     removeClass("Plate", where = globalenv())
     removeClass("Account", where = globalenv())
-  })
+  }), environment())
   setClass("Plate", representation(x = "numeric"), where = globalenv())
   setGeneric("area", function(o) standardGeneric("area"), where = globalenv())
   setMethod("area", "Plate", function(o) o@x^2, where = globalenv())

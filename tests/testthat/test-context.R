@@ -160,8 +160,7 @@ test_as_user("options that change numbers and text are those of the session", {
 
 test_as_user("large exports are warned of, with the three largest, and sent", {
   local_cluster(1)
-  before <- options(rustBatch.export.warn = 1e6)
-  on.exit(options(before))
+  at_end(bquote(options(.(options(rustBatch.export.warn = 1e6)))), environment())
   a <- numeric(1e5)
   b <- numeric(2e5)
   d <- numeric(3e5)
