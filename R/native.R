@@ -41,7 +41,7 @@ job_open <- function(cluster, head, body, calling, exports, seed, chunk_size) {
 }
 
 # How many tasks the next chunk should have: 0 while enough chunks are out. `left` is how many tasks
-# are not yet sent, or `NA`.
+# are not yet sent, or `Inf` where that is not known.
 job_room <- function(job, left) {
   unwrap(.Call(wrap__job_room, job, left))
 }

@@ -1,8 +1,8 @@
-#' rustBatch: run foreach loops in containers, in the cloud or at home
+#' rustBatch: run foreach loops on many R processes
 #'
-#' A backend for [foreach::foreach()] whose workers run in containers on AWS ECS
-#' Fargate, Azure Batch and Kubernetes, in Docker, on hosts reached by ssh, or
-#' as local processes.
+#' A backend for [foreach::foreach()]: [makeCluster()] starts R processes on this
+#' machine, [registerDoRustBatch()] makes `%dopar%` use them. Workers in
+#' containers, in the cloud and on other hosts are to come.
 #'
 #' @keywords internal
 #' @import foreach

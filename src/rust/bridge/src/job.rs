@@ -118,7 +118,7 @@ fn keep(
 }
 
 /// How many tasks the next chunk should have: 0 while enough chunks are out. `left` is how many tasks
-/// are not yet sent, or `NA`.
+/// are not yet sent, or `Inf` where that is not known.
 #[extendr]
 fn job_room(job: Robj, left: f64) -> Robj {
     entry(|| {

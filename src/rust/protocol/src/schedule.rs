@@ -85,11 +85,6 @@ impl Schedule {
         self.round_trip = round_trip.as_secs_f64();
     }
 
-    /// The number of slots changed.
-    pub fn set_slots(&mut self, slots: u32) {
-        self.slots = u64::from(slots.max(1));
-    }
-
     /// Of the outcome of the chunk `name`, for which R needed `elapsed`, `new` tasks were lacking.
     pub fn received(&mut self, name: ChunkName, new: u32, elapsed: Duration) {
         self.seconds = self.seconds * FADE + elapsed.as_secs_f64();
