@@ -38,7 +38,8 @@ pub struct Access {
     pub slots: u32,
 }
 
-/// A cluster with a Redis but without workers. Dropping it takes the Redis down, if it is ours.
+/// A cluster with a Redis, which may still be starting, but without workers. Dropping it takes the
+/// Redis down, if it is ours.
 pub struct Site {
     access: Access,
     worker: Server,
@@ -52,7 +53,7 @@ pub struct Site {
 /// Cancel-safe: what was begun is taken down.
 ///
 /// # Errors
-/// Of kind `redis_missing`, `provision`, `timed_out` (after 20 s) or `internal`.
+/// Of kind `redis_missing`, `provision` or `internal`.
 pub async fn prepare(spec: &Spec, programs: &Programs) -> Result<Site, Error> {
     let cluster = name(spec)?;
     let (server, client, worker) = match &spec.redis {
@@ -81,19 +82,27 @@ fn name(spec: &Spec) -> Result<ClusterId, Error> {
 }
 
 impl Site {
-    /// What a client needs to use the cluster, and to check the server before [`Site::launch`].
+    /// What a client needs to use the cluster, and to check a server that is not ours before
+    /// [`Site::launch`].
     #[must_use]
     pub fn access(&self) -> &Access {
         &self.access
     }
 
-    /// Starts the worker. That it runs does not mean that it works: its lease in Redis says so, and
-    /// until then [`Running::died`] says why it does not. To be called within a tokio runtime.
+    /// Whether the Redis is a private one, which needs no check.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        self.server.get().is_some_and(Option::is_some)
+    }
+
+    /// Starts the worker, then waits for a private Redis: R takes longer to start than that does. That
+    /// the worker runs does not mean that it works: its lease in Redis says so, and until then
+    /// [`Running::died`] says why it does not. To be called within a tokio runtime.
     ///
     /// Cancel-safe: all is taken down.
     ///
     /// # Errors
-    /// Of kind `provision`, `timed_out` (after 2 s) or `internal`; then all is taken down.
+    /// Of kind `provision`, `timed_out` (after 20 s) or `internal`; then all is taken down.
     pub async fn launch(self) -> Result<Running, Error> {
         let bootstrap = WorkerBootstrap {
             cluster: self.access.cluster.clone(),
@@ -109,7 +118,10 @@ impl Site {
         let line = serde_json::to_vec(&bootstrap).map_err(|e| Error::Internal(e.to_string()))?;
         let line = Zeroizing::new(line);
         let worker = Process::start("the worker", &self.programs.worker, &["work"], line).await?;
-        let server = self.server.into_inner().flatten();
+        let mut server = self.server.into_inner().flatten();
+        if let Some(server) = &mut server {
+            server.ready().await?;
+        }
         Ok(Running { parts: Here::new(Parts { worker, server }) })
     }
 }

@@ -40,6 +40,16 @@ pub(crate) struct PrivateServer {
 }
 
 impl PrivateServer {
+    /// Waits until the server can be reached.
+    ///
+    /// Not cancel-safe: it can be waited for once.
+    ///
+    /// # Errors
+    /// [`Error::Start`] with its last words when it ends instead; [`Error::TimedOut`].
+    pub(crate) async fn ready(&mut self) -> Result<(), Error> {
+        self.process.ready(READY).await
+    }
+
     /// How the server ended, with its last lines; `None` while it runs.
     pub(crate) fn died(&self) -> Option<String> {
         self.process.died()
@@ -53,19 +63,20 @@ impl PrivateServer {
     }
 }
 
-/// A started server, and how its two users reach it.
+/// A server that is starting, and how its two users will reach it.
 pub(crate) struct Started {
     pub(crate) server: PrivateServer,
     pub(crate) client: Server,
     pub(crate) worker: Server,
 }
 
-/// Starts a server for `cluster`, supervised by the executable `supervisor`.
+/// Starts a server for `cluster`, supervised by the executable `supervisor`, and does not wait for it:
+/// [`PrivateServer::ready`] does.
 ///
 /// Cancel-safe: what was begun is taken down.
 ///
 /// # Errors
-/// [`Error::RedisMissing`], [`Error::Start`], [`Error::TimedOut`], [`Error::Internal`].
+/// [`Error::RedisMissing`], [`Error::Start`], [`Error::Internal`].
 pub(crate) async fn start(cluster: &ClusterId, supervisor: &Path) -> Result<Started, Error> {
     let executable = find(&std::env::var_os("PATH").unwrap_or_default()).await?;
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
@@ -79,8 +90,7 @@ pub(crate) async fn start(cluster: &ClusterId, supervisor: &Path) -> Result<Star
     };
     let line = serde_json::to_vec(&bootstrap).map_err(|e| Error::Internal(e.to_string()))?;
     let line = Zeroizing::new(line);
-    let mut process = Process::start("the private Redis", supervisor, &["server"], line).await?;
-    process.ready(READY).await?;
+    let process = Process::start("the private Redis", supervisor, &["server"], line).await?;
     let [client, worker] = users.map(|(user, password)| Server {
         address: Address::Unix(socket.clone()),
         username: Some(user.name().to_owned()),
