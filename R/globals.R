@@ -25,10 +25,11 @@ find_globals <- function(expr, envir, arguments, noexport, export, values = list
       look_into(value, frames, noexport, state)
     }
   }
+  attached <- state$attached
   list(
     objects = state$objects, globals = state$globals, dots = state$dots,
     namespace = frames$namespace, names = state$sure,
-    attached = rev(intersect(search_packages(), state$attached))
+    attached = if (length(attached)) rev(intersect(search_packages(), attached)) else attached
   )
 }
 

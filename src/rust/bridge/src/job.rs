@@ -67,7 +67,10 @@ fn job_open(
             .map(|text| text.parse::<BlobRef>())
             .collect::<std::result::Result<Vec<_>, _>>()?;
         let beside = objects.iter().map(|blob| blob.hash).collect();
-        let mut main = serialize(&head, &calling)?;
+        let head = serialize(&head, &calling)?;
+        // What is read first stands first, with its length before it.
+        let mut main = (head.len() as f64).to_ne_bytes().to_vec();
+        main.extend(head);
         main.append(&mut serialize(&body, &calling)?);
         let mut fresh = Vec::new();
         // A short one is worth no fetch of its own.

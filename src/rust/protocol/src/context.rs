@@ -10,7 +10,8 @@ pub struct Context {
     /// The client that waits for the job; without its lease the job is dropped.
     pub client: ClientId,
     /// Two lists serialized by R, one after the other: the expression, packages and options; and
-    /// the objects that hold an environment, which must stay together, and those that are small.
+    /// the objects that hold an environment, which must stay together, and those that are small. The
+    /// length of the first stands before both, as R reads a number (8 bytes).
     pub main: Payload,
     /// Plain data, each object a blob of its own; `main` names them.
     pub objects: Vec<BlobRef>,

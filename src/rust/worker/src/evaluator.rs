@@ -26,6 +26,7 @@ const SCRIPT: &str = concat!(
     ".rustBatch <- local(envir = new.env(parent = baseenv()), {\n",
     include_str!("evaluator/pipes.R"),
     include_str!("evaluator/session.R"),
+    include_str!("evaluator/compile.R"),
     include_str!("evaluator/context.R"),
     include_str!("evaluator/chunk.R"),
     include_str!("evaluator/serve.R"),
@@ -37,6 +38,9 @@ const INTERRUPT: Duration = Duration::from_secs(1);
 
 /// How long R may take to start.
 const START: Duration = Duration::from_secs(60);
+
+/// How much of what a process prints is read at a time, in bytes: what a pipe holds.
+const READ: usize = 1 << 16;
 
 /// R processes are to be killed before the worker, which reports their death.
 const OOM_SCORE: u32 = 500;
@@ -64,6 +68,8 @@ pub struct Evaluator {
     signals: mpsc::UnboundedSender<Vec<u8>>,
     /// The job and the context that it has loaded.
     pub context: Option<(JobId, BlobHash)>,
+    /// Whether it has compiled its own functions.
+    warm: bool,
 }
 
 impl Evaluator {
@@ -148,6 +154,7 @@ impl Evaluator {
             request: 0,
             signals,
             context: None,
+            warm: false,
         })
     }
 
@@ -163,7 +170,24 @@ impl Evaluator {
         cancel: &Notify,
     ) -> Result<Answer, Fault> {
         self.request = self.request.wrapping_add(1);
-        match self.exchange(kind, parts, cancel).await {
+        self.converse(Some((kind, parts)), cancel).await
+    }
+
+    /// Waits for the next answer to the same request: [`FromR::Ready`] is not the last one to
+    /// [`ToR::First`].
+    ///
+    /// # Errors
+    /// A [`Fault`].
+    pub async fn listen(&mut self, cancel: &Notify) -> Result<Answer, Fault> {
+        self.converse(None, cancel).await
+    }
+
+    async fn converse(
+        &mut self,
+        request: Option<(ToR, &[&[u8]])>,
+        cancel: &Notify,
+    ) -> Result<Answer, Fault> {
+        match self.exchange(request, cancel).await {
             Ok(answer) => Ok(answer),
             Err(Trouble::Ended(status)) => Err(Fault::Died(self.cause(status, None).await)),
             Err(Trouble::Broken(reason)) => Err(Fault::Died(self.end(Some(reason)).await)),
@@ -186,6 +210,20 @@ impl Evaluator {
         self.capture.take()
     }
 
+    /// Whether the process has been asked to compile its own functions.
+    pub fn is_warm(&self) -> bool {
+        self.warm
+    }
+
+    /// Has the process compile its own functions, which takes it about 50 ms.
+    ///
+    /// # Errors
+    /// A [`Fault`].
+    pub async fn warm_up(&mut self) -> Result<(), Fault> {
+        self.warm = true;
+        self.ask(ToR::Compile, &[], &Notify::new()).await.map(drop)
+    }
+
     /// Waits, between requests, until the process dies; reads what its children print. Cancel-safe.
     pub async fn idle(&mut self) {
         let Self { child, out, err, capture, .. } = self;
@@ -201,13 +239,14 @@ impl Evaluator {
 
     async fn exchange(
         &mut self,
-        kind: ToR,
-        parts: &[&[u8]],
+        frame: Option<(ToR, &[&[u8]])>,
         cancel: &Notify,
     ) -> Result<Answer, Trouble> {
         let Self { child, requests, answers, out, err, capture, request, pid, signals, .. } = self;
         let talk = async {
-            requests.send(kind, *request, parts).await?;
+            if let Some((kind, parts)) = frame {
+                requests.send(kind, *request, parts).await?;
+            }
             loop {
                 let answer = answers.next().await?;
                 // A forked child of a task that answers too is not listened to.
@@ -304,25 +343,33 @@ async fn watch(
     err: &mut Option<ChildStderr>,
     capture: &mut Capture,
 ) -> Option<ExitStatus> {
-    let (mut from_out, mut from_err) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    let (mut from_out, mut from_err) = (Vec::new(), Vec::new());
     loop {
         tokio::select! {
             status = child.wait() => return status.ok(),
             n = some(out, &mut from_out), if out.is_some() => match n {
                 0 => *out = None,
-                n => capture.feed(Stream::Out, &from_out[..n]),
+                _ => capture.feed(Stream::Out, &from_out),
             },
             n = some(err, &mut from_err), if err.is_some() => match n {
                 0 => *err = None,
-                n => capture.feed(Stream::Err, &from_err[..n]),
+                _ => capture.feed(Stream::Err, &from_err),
             },
         }
     }
 }
 
-async fn some<R: tokio::io::AsyncRead + Unpin>(pipe: &mut Option<R>, buffer: &mut [u8]) -> usize {
+/// Reads what comes next into `buffer`; 0 at the end. Cancel-safe.
+async fn some<R: tokio::io::AsyncRead + Unpin>(
+    pipe: &mut Option<R>,
+    buffer: &mut Vec<u8>,
+) -> usize {
     match pipe {
-        Some(pipe) => pipe.read(buffer).await.unwrap_or(0),
+        Some(pipe) => {
+            buffer.clear();
+            buffer.reserve(READ);
+            pipe.read_buf(buffer).await.unwrap_or(0)
+        }
         None => std::future::pending().await,
     }
 }
@@ -333,7 +380,7 @@ async fn drain<R: tokio::io::AsyncRead + Unpin>(
     stream: Stream,
     capture: &mut Capture,
 ) {
-    let mut buffer = vec![0; 1 << 16];
+    let mut buffer = Vec::new();
     let none = async { 0 };
     tokio::pin!(none);
     loop {
@@ -346,6 +393,6 @@ async fn drain<R: tokio::io::AsyncRead + Unpin>(
         if n == 0 {
             return;
         }
-        capture.feed(stream, &buffer[..n]);
+        capture.feed(stream, &buffer);
     }
 }

@@ -17,6 +17,11 @@ pub enum ToR {
     Object = 3,
     /// A chunk to run.
     Chunk = 4,
+    /// A context and a chunk, when both are short: answered when the context is loaded, and again
+    /// when the chunk is done.
+    First = 5,
+    /// To compile its own functions.
+    Compile = 6,
 }
 
 /// What R answers.

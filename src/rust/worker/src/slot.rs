@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustbatch_protocol::blob::INLINE;
 use rustbatch_protocol::{ClientId, Context, Outcome, Output, Payload, Report, decode, stream};
 use rustbatch_queue::{Error, Leased, WorkerQueue};
 use tokio::sync::{Notify, mpsc};
@@ -16,6 +17,9 @@ use crate::store::Store;
 /// a moment.
 const PAUSES: [Duration; 3] =
     [Duration::from_millis(50), Duration::from_millis(200), Duration::ZERO];
+
+/// How long a slot is without work before its R process compiles its own functions.
+const QUIET: Duration = Duration::from_millis(200);
 
 /// What became of a chunk.
 #[derive(Debug)]
@@ -78,6 +82,10 @@ pub async fn run(
                 slot.revive().await;
                 continue;
             }
+            () = tokio::time::sleep(QUIET), if slot.is_cold() => {
+                slot.warm_up().await;
+                continue;
+            }
         };
         let Some(work) = work else { return };
         let end = slot.work(&work).await;
@@ -120,6 +128,20 @@ impl Slot {
                 Err(error) => self.broken = Some(error.to_string()),
             }
             tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn is_cold(&self) -> bool {
+        self.evaluator.as_ref().is_some_and(|evaluator| !evaluator.is_warm())
+    }
+
+    /// Has R compile its functions. Not cancel-safe, like every request.
+    async fn warm_up(&mut self) {
+        if let Some(evaluator) = &mut self.evaluator
+            && evaluator.warm_up().await.is_err()
+        {
+            self.evaluator = None;
+            self.revive().await;
         }
     }
 
@@ -174,19 +196,29 @@ impl Slot {
         // Two jobs may have the same context, but what the first did to its objects is not the
         // second's.
         let wanted = Some((leased.job.clone(), reference.hash));
+        let head = head(leased);
+        let parts: [&[u8]; 2] = [&head, &arguments];
+        let mut sent = false;
         if evaluator.context != wanted {
             evaluator.context = None;
-            if let Some(bytes) = load(evaluator, queue, store, work, &context).await? {
+            sent = matches!(context.main, Payload::Inline(_)) && arguments.len() <= INLINE;
+            let chunk = sent.then_some(parts);
+            if let Some(bytes) = load(evaluator, queue, store, work, &context, chunk).await? {
                 return Ok(Answered { make: Report::Refused, bytes, elapsed: Duration::ZERO });
             }
             evaluator.context = wanted;
         }
-        let head = head(leased);
-        let parts: [&[u8]; 2] = [&head, &arguments];
         // Chunks are sized by the time that their tasks take, not by that of the preparations.
         let started = Instant::now();
         let answer = {
-            let mut asking = std::pin::pin!(evaluator.ask(ToR::Chunk, &parts, cancel));
+            let asking = async {
+                if sent {
+                    evaluator.listen(cancel).await
+                } else {
+                    evaluator.ask(ToR::Chunk, &parts, cancel).await
+                }
+            };
+            let mut asking = std::pin::pin!(asking);
             loop {
                 tokio::select! {
                     biased;
@@ -245,19 +277,24 @@ async fn cancellable<T>(cancel: &Notify, future: impl Future<Output = T>) -> Res
     }
 }
 
-/// Gives R a context, and each object that it asks for. Returns R's condition when the context does
-/// not load there.
+/// Gives R a context, with a chunk right behind it where both are short, and each object that it asks
+/// for. Returns R's condition when the context does not load there.
 async fn load(
     evaluator: &mut Evaluator,
     queue: &WorkerQueue,
     store: &Store,
     work: &Work,
     context: &Context,
+    chunk: Option<[&[u8]; 2]>,
 ) -> Result<Option<Vec<u8>>, Stop> {
     let job = &work.leased.job;
-    let mut answer = match &context.main {
-        Payload::Inline(main) => evaluator.ask(ToR::Context, &[main], &work.cancel).await?,
-        Payload::Blob(blob) => {
+    let mut answer = match (&context.main, chunk) {
+        (Payload::Inline(main), Some([head, arguments])) => {
+            let length = (main.len() as f64).to_ne_bytes();
+            evaluator.ask(ToR::First, &[&length, main, head, arguments], &work.cancel).await?
+        }
+        (Payload::Inline(main), None) => evaluator.ask(ToR::Context, &[main], &work.cancel).await?,
+        (Payload::Blob(blob), _) => {
             let main = cancellable(&work.cancel, store.get(queue, job, blob)).await??;
             evaluator.ask(ToR::Context, &[&main], &work.cancel).await?
         }

@@ -57,7 +57,11 @@ evaluate <- function(xpr, envir) eval(xpr, envir = envir)
 
 # The tasks of a chunk, under handlers that are set once: setting them costs as much as a short
 # task. An error ends the inner loop, and the outer one goes on with the next task.
-run_tasks <- function(arguments, offset, n, seeds) {
+run_tasks <- function(chunk) {
+  arguments <- chunk$arguments
+  offset <- chunk$offset
+  n <- chunk$n
+  seeds <- chunk$seeds
   values <- vector("list", n)
   at <<- marks <<- 0L
   by_name <- is.null(attr(arguments, "tasks"))
@@ -78,7 +82,9 @@ run_tasks <- function(arguments, offset, n, seeds) {
     k <- at
     give(k, offset + k)
     if (is.null(context$bound)) context$bound <<- names(exports)
+    if (is_cold) .Internal(enableJIT(jit))
     value <- evaluate(context$expr, exports)
+    if (is_cold) .Internal(enableJIT(0L))
     if (!is.null(value)) values[[k]] <<- value
     ended <- now()
     after_task(ended - started > 0.001)
@@ -116,12 +122,18 @@ after_task <- function(slow) {
     tidy_session()
   }
 }
-run_chunk <- function(size) {
+# Reads a chunk: where in its arguments it begins, how many tasks it has, their seeds, the arguments.
+read_chunk <- function(size) {
   numbers <- readBin(requests, "integer", 3L)
-  offset <- numbers[1L]
   n <- numbers[2L]
   seeds <- if (numbers[3L] == 1L) matrix(readBin(requests, "integer", 6L * n), nrow = 6L)
-  arguments <- take_value(size - 12 - 24 * n * numbers[3L])
+  arguments <- value_of(size - 12 - 24 * n * numbers[3L])
+  list(offset = numbers[1L], n = n, seeds = seeds, arguments = arguments)
+}
+run_chunk <- function(chunk) {
+  n <- chunk$n
+  chunk$arguments <- chunk$arguments()
+  count_tasks(n)
   # A short loop does not pay for compiling.
   context$chunks <<- context$chunks + 1L
   if (context$chunks == 2L || n >= 50L && context$chunks < 2L) {
@@ -132,10 +144,10 @@ run_chunk <- function(size) {
   }
   notes <<- failures <<- NULL
   values <- tryCatch(
-    allowInterrupts(run_tasks(arguments, offset, n, seeds)),
+    allowInterrupts(run_tasks(chunk)),
     interrupt = function(i) NULL
   )
-  if (exists(".Random.seed", session, inherits = FALSE)) rm(".Random.seed", envir = session)
+  if (exists(".Random.seed", session, inherits = FALSE)) discard(".Random.seed", session)
   tidy()
   tidy_session()
   if (is.null(values)) return(send("interrupted"))

@@ -1,11 +1,15 @@
 # The context of a job: what its tasks share.
 
 context <- NULL
-load_context <- function(size) {
+# Reads a context: the length of its head, the head, the body.
+read_context <- function(size) {
+  length <- readBin(requests, "double", 1L)
+  list(head = value_of(length), body = value_of(size - 8 - length))
+}
+load_context <- function(parts) {
   context <<- NULL
-  reader <- reader(size)
-  on.exit(reader$close())
-  head <- unserialize(reader$from)
+  head <- parts$head()
+  clear(globalenv())
   globals <<- list()
   prepare_session(head)
   exports <- if (head$global) {
@@ -13,14 +17,14 @@ load_context <- function(size) {
   } else {
     new.env(parent = home_of(head$namespace))
   }
-  body <- unserialize(reader$from, refhook = function(name) exports)
+  body <- parts$body(function(name) exports)
   if (!is.null(body$dots)) {
     # An empty one is a missing argument to R.
     empty <- !exists("...", body$dots, inherits = FALSE)
     assign("...", if (empty) quote(expr = ) else get("...", body$dots), envir = exports)
   }
   blobs <- unlist(head$beside)
-  rm(list = setdiff(names(shelf), blobs), envir = shelf)
+  discard(setdiff(names(shelf), blobs), shelf)
   fill(exports, body$objects, head$beside$objects)
   fill(globalenv(), body$globals, head$beside$globals)
   context <<- list(
@@ -35,7 +39,8 @@ load_context <- function(size) {
 prepared <- NULL
 prepare_session <- function(head) {
   wanted <- head[c("packages", "attached", "loaded", "options", "lib_paths", "language")]
-  if (identical(wanted, prepared)) return(tidy_session())
+  # The last chunk has left the session tidy.
+  if (identical(wanted, prepared)) return()
   prepared <<- NULL
   # What the job before had is taken back, but for packages that this one has as well.
   settings <<- own_settings

@@ -7,7 +7,7 @@
 # A frame from R: integer kind, integer request, integer pid, integer 0, double length, payload; with
 # length -1 the payload ends with the secret of the marks.
 
-to_r <- c(hello = 1L, context = 2L, object = 3L, chunk = 4L)
+to_r <- c(hello = 1L, context = 2L, object = 3L, chunk = 4L, first = 5L, compile = 6L)
 from_r <- c(ready = 1L, need = 2L, done = 3L, refused = 4L, interrupted = 5L, signal = 6L)
 pid <- Sys.getpid()
 request <- 0L
@@ -38,14 +38,13 @@ receive <- function() {
 # through the pipe as a stream.
 long <- 2^30
 take <- function(size) readBin(requests, "raw", size)
-# A connection from which the next `size` bytes are unserialized, and how it is put away.
-reader <- function(size) {
-  if (size > long) return(list(from = requests, close = function() NULL))
-  bytes <- rawConnection(take(size))
-  list(from = bytes, close = function() close(bytes))
+# A function that reads one value of `size` bytes: what is long waits in the pipe until then.
+value_of <- function(size) {
+  if (size > long) return(function(hook = NULL) unserialize(requests, hook))
+  bytes <- take(size)
+  function(hook = NULL) unserialize(bytes, hook)
 }
-# Reads one value of `size` bytes.
-take_value <- function(size) if (size > long) unserialize(requests) else unserialize(take(size))
+take_value <- function(size) value_of(size)()
 begin <- function(kind, size) {
   # A forked child of a task must not answer in its parent's place.
   if (Sys.getpid() != pid) leave()

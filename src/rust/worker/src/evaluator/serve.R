@@ -1,8 +1,16 @@
 # The loop: requests are taken and answered. The value of this file is the function to call.
 
-take_context <- function(size) {
-  load_context(size)
-  send("ready")
+# Says whether the context is loaded.
+take_context <- function(context) {
+  tryCatch({ load_context(context); send("ready"); TRUE }, error = function(e) { refuse(e); FALSE })
+}
+# A context and its first chunk, both short, in one request: no time is lost between them. All is read
+# before R may ask for an object, which comes through the same pipe.
+take_first <- function(size) {
+  length <- readBin(requests, "double", 1L)
+  context <- read_context(length)
+  chunk <- read_chunk(size - 8 - length)
+  if (take_context(context)) run_chunk(chunk)
 }
 # Half a stream can't be skipped: the worker starts another R process.
 refuse <- function(e) if (request_size > long) stop(e) else send("refused", pack(e))
@@ -14,9 +22,14 @@ serve <- function() {
     mark <<- rawToChar(take(frame$size))
     send("ready")
   } else if (frame$kind == to_r[["context"]]) {
-    tryCatch(take_context(frame$size), error = refuse)
+    take_context(read_context(frame$size))
   } else if (frame$kind == to_r[["chunk"]]) {
-    run_chunk(frame$size)
+    run_chunk(read_chunk(frame$size))
+  } else if (frame$kind == to_r[["first"]]) {
+    take_first(frame$size)
+  } else if (frame$kind == to_r[["compile"]]) {
+    warm_up()
+    send("ready")
   } else {
     leave()
   }
@@ -28,5 +41,6 @@ function() {
   setHook(packageEvent("foreach", "onLoad"), function(...) foreach::registerDoSEQ())
   open_pipes()
   connections <<- getAllConnections()
+  .Internal(enableJIT(0L))
   suspendInterrupts(repeat serve())
 }

@@ -40,10 +40,7 @@ tidy_session <- function() {
     settings <<- current_options()
   }
   tidy_variables()
-  for (added in setdiff(search(), path)) try(detach(added, character.only = TRUE), silent = TRUE)
-  for (lost in setdiff(path, search())) {
-    try(attachNamespace(sub("^package:", "", lost)), silent = TRUE)
-  }
+  if (!identical(search(), path)) tidy_path()
   globals <<- restore(globalenv(), globals)
 }
 # What a package set when it was loaded stays: that happens once in the life of a process.
@@ -57,6 +54,12 @@ keep_added <- function() {
   added <- now[!name_of(now) %in% name_of(own_variables)]
   variables <<- c(variables[!name_of(variables) %in% name_of(added)], added)
   own_variables <<- c(own_variables, added)
+}
+tidy_path <- function() {
+  for (added in setdiff(search(), path)) try(detach(added, character.only = TRUE), silent = TRUE)
+  for (lost in setdiff(path, search())) {
+    try(attachNamespace(sub("^package:", "", lost)), silent = TRUE)
+  }
 }
 name_of <- function(variables) substr(variables, 1L, regexpr("=", variables, fixed = TRUE) - 1L)
 tidy_variables <- function() {
@@ -72,8 +75,12 @@ tidy_variables <- function() {
 bindings <- function(env) {
   now <- as.list.environment(env, all.names = TRUE)
   now[c(".Random.seed", "...", context$names)] <- NULL
-  now
+  # An empty list with names is not identical to one without.
+  if (length(now)) now else list()
 }
+# rm() would take twenty times as long.
+discard <- function(names, env) .Internal(remove(names, env, FALSE))
+clear <- function(env) discard(names(env), env)
 # Makes the bindings of an environment what they were; says what they are.
 restore <- function(env, before) {
   if (identical(bindings(env), before)) return(before)
@@ -81,7 +88,7 @@ restore <- function(env, before) {
     if (name %in% c(".Random.seed", "...")) next
     if (exists(name, envir = env, inherits = FALSE)) {
       if (bindingIsLocked(name, env)) unlockBinding(name, env)
-      if (is.null(before[[name]])) rm(list = name, envir = env)
+      if (is.null(before[[name]])) discard(name, env)
     }
     if (name %in% names(before)) assign(name, before[[name]], envir = env)
   }
