@@ -28,7 +28,7 @@ fn export_object(cluster: Robj, value: Robj) -> Robj {
                 return values::text(&blob.to_string());
             }
         }
-        let blob = put(cluster, &value)?;
+        let blob = put(cluster, &value, digest.bytes)?;
         cluster.know(digest.hash, blob);
         values::text(&blob.to_string())
     })
@@ -40,7 +40,7 @@ fn export_again(cluster: Robj, value: Robj, worker: Robj) -> Robj {
     entry(|| {
         let cluster = values::pointed::<Cluster>(&cluster)?;
         let worker: WorkerId = values::text_of(&worker)?.parse()?;
-        let blob = put(cluster, &value)?;
+        let blob = put(cluster, &value, 0)?;
         let client = cluster.client()?;
         let told = async move { client.supplied(&worker, blob.hash).await.map_err(Raised::from) };
         runtime::run_while(told, || cluster.check_alive())?;
@@ -48,8 +48,12 @@ fn export_again(cluster: Robj, value: Robj, worker: Robj) -> Robj {
     })
 }
 
-fn put(cluster: &Cluster, value: &Robj) -> std::result::Result<BlobRef, Failure> {
-    let bytes = serial::serialize(value, None)?;
+/// `size` is how many bytes of content the value has, about; 0 when that is not known.
+fn put(cluster: &Cluster, value: &Robj, size: usize) -> std::result::Result<BlobRef, Failure> {
+    let mut bytes = Vec::new();
+    // Where there is no room for that much at once, it is tried piece by piece.
+    let _ = bytes.try_reserve(size + size / 64);
+    let bytes = serial::serialize_into(bytes, value, None)?.into();
     let client = cluster.client()?;
     let put = async move { client.export(&bytes).await.map_err(Raised::from) };
     runtime::run_while(put, || cluster.check_alive())

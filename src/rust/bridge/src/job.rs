@@ -2,10 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use extendr_api::prelude::*;
 use rustbatch_protocol::schedule::Schedule;
 use rustbatch_protocol::{
@@ -110,12 +110,12 @@ fn job_open(
 fn keep(
     client: &Client,
     bytes: Vec<u8>,
-    blobs: &mut HashMap<BlobHash, Arc<Vec<u8>>>,
+    blobs: &mut HashMap<BlobHash, Bytes>,
     fresh: &mut Vec<BlobRef>,
 ) -> BlobRef {
     let blob = BlobRef::of(client.seal(), "", &bytes);
     client.remember(blob);
-    blobs.insert(blob.hash, Arc::new(bytes));
+    blobs.insert(blob.hash, bytes.into());
     fresh.push(blob);
     blob
 }

@@ -24,7 +24,16 @@ const VERSION: c_int = 3;
 /// unserializes gives a `refhook` that puts another in its place. R never asks for the global
 /// environment, base, packages and namespaces: these go by name as always.
 pub fn serialize(value: &Robj, replaced: Option<&Robj>) -> Result<Vec<u8>, Failure> {
-    let mut bytes: Vec<u8> = Vec::new();
+    serialize_into(Vec::new(), value, replaced)
+}
+
+/// [`serialize`] into memory that is there already: for a large value that need not be copied as it
+/// grows.
+pub fn serialize_into(
+    mut bytes: Vec<u8>,
+    value: &Robj,
+    replaced: Option<&Robj>,
+) -> Result<Vec<u8>, Failure> {
     let sink = &raw mut bytes;
     // SAFETY: both are held by their `Robj` for the time of the call.
     let (value, replaced) = unsafe { (value.get(), replaced.map(|environment| environment.get())) };

@@ -28,7 +28,4 @@ pub enum Error {
     /// A name on the wire (a chunk, an id, a hash, a key) does not have its form.
     #[error("`{0}` is not a {1}")]
     Name(String, &'static str),
-    /// A blob's content does not have the hash it is filed under.
-    #[error("a blob's content does not have its hash")]
-    BlobHash,
 }

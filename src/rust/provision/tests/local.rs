@@ -62,8 +62,9 @@ fn connect(server: &Server) -> redis::RedisResult<Connection> {
     Client::open(info.set_redis_settings(login))?.get_connection()
 }
 
-/// The process of a server that can be reached.
+/// The process of a server, as soon as it can be reached.
 fn pid(server: &Server) -> u32 {
+    until("the server", || connect(server).is_ok());
     let mut connection = connect(server).expect("a connection");
     let info: redis::InfoDict =
         redis::cmd("INFO").arg("server").query(&mut connection).expect("info");
@@ -223,8 +224,8 @@ async fn a_cluster_comes_and_goes() {
     let mode = |path: &Path| path.metadata().expect("a file").permissions().mode() & 0o777;
     let socket = socket(&access.server).to_owned();
     let folder = socket.parent().expect("a folder").to_owned();
-    assert_eq!((mode(&folder), mode(&socket)), (0o700, 0o600));
     let redis = pid(&access.server);
+    assert_eq!((mode(&folder), mode(&socket)), (0o700, 0o600));
 
     let running = site.launch().await.expect("a worker");
     assert_eq!(running.died(), None);

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use redis::Pipeline;
 use rustbatch_protocol::bootstrap::Server;
 use rustbatch_protocol::{
@@ -105,7 +106,7 @@ impl Client {
     ///
     /// # Errors
     /// Those of [`blob::put`].
-    pub async fn export(&self, bytes: &[u8]) -> Result<BlobRef, Error> {
+    pub async fn export(&self, bytes: &Bytes) -> Result<BlobRef, Error> {
         let shared = &self.shared;
         let blob = blob::put(&shared.link, &shared.keys, &shared.seal, "", bytes).await?;
         self.remember(blob);

@@ -1,8 +1,8 @@
 //! What goes into a job and what comes out of it: its specification, commands, and events.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
+use bytes::Bytes;
 use rustbatch_protocol::{BlobHash, BlobRef, ChunkName, Outcome, WorkerId};
 
 use crate::Error;
@@ -47,7 +47,7 @@ pub struct JobSpec {
     /// The context's blob.
     pub context: BlobRef,
     /// The bytes of the context's blobs, for a worker that finds one missing.
-    pub blobs: HashMap<BlobHash, Arc<Vec<u8>>>,
+    pub blobs: HashMap<BlobHash, Bytes>,
     /// Blobs that are in Redis already, and whose bytes are asked for when one is missing.
     pub beside: Vec<BlobHash>,
     /// Those of the blobs that have not been put into Redis: they go with the first chunk.

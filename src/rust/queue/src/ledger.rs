@@ -14,7 +14,7 @@ pub struct Stored {
     /// Where they are.
     pub blob: BlobRef,
     /// What R serialized.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
 }
 
 /// A chunk that has been published and not wholly received.
@@ -197,7 +197,7 @@ mod tests {
         let blob = BlobRef::of(&seal, "", b"x");
         let mut ledger = Ledger::default();
         ledger.insert(Sent {
-            arguments: Some(Arc::new(Stored { blob, bytes: b"x".to_vec() })),
+            arguments: Some(Arc::new(Stored { blob, bytes: Bytes::from_static(b"x") })),
             ..sent(1, 3)
         });
         assert_eq!(ledger.take(name(2, 1)).spent, vec![]);

@@ -151,8 +151,8 @@ impl Pump {
         let (arguments, stored) = if arguments.len() <= INLINE {
             (Payload::Inline(arguments), None)
         } else {
-            let blob = blob::put(link, keys, seal, &label, &arguments).await?;
-            let bytes = arguments;
+            let bytes = Bytes::from(arguments);
+            let blob = blob::put(link, keys, seal, &label, &bytes).await?;
             (Payload::Blob(blob), Some(Arc::new(Stored { blob, bytes })))
         };
         let chunk = Chunk { context: self.spec.context, arguments, seed: self.spec.seed };
@@ -269,8 +269,7 @@ impl Pump {
         // What has come before is not fetched again: its blob is gone.
         let bytes = match (&outcome.report, blob) {
             (_, Some(blob)) if self.ledger.lacks(name) => {
-                let label = outcome.label(&self.id, name);
-                match blob::get(link, keys, seal, &label, &blob).await {
+                match blob::get(link, keys, seal, &blob).await {
                     Ok(Some(bytes)) => bytes,
                     // The outcome is genuine but its blob is not there: the tasks are run again.
                     Ok(None) | Err(Error::Protocol(_)) => {

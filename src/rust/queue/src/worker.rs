@@ -221,12 +221,31 @@ impl WorkerQueue {
         self.link.call(&pipe).await
     }
 
-    /// Fetches a shared blob; `None` when Redis does not have it whole and genuine. Cancel-safe.
+    /// Fetches a blob and gives `take` its parts in order; says whether Redis has it whole and genuine.
+    /// Else what was taken is worth nothing, and what is not genuine is removed. Cancel-safe.
+    ///
+    /// # Errors
+    /// Those of [`Link::call`].
+    pub async fn read(&self, blob: &BlobRef, take: impl FnMut(&[u8])) -> Result<bool, Error> {
+        match blob::read(&self.link, &self.keys, &self.seal, blob, take).await {
+            Err(Error::Protocol(error)) => {
+                tracing::warn!(blob = %blob.hash, %error, "a blob that is not genuine was removed");
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                blob::remove(&self.link, &self.keys, &[*blob]).await?;
+                Ok(false)
+            }
+            found => found,
+        }
+    }
+
+    /// Fetches a blob; `None` when Redis does not have it whole and genuine. Cancel-safe.
     ///
     /// # Errors
     /// Those of [`Link::call`].
     pub async fn fetch(&self, blob: &BlobRef) -> Result<Option<Vec<u8>>, Error> {
-        self.get("", blob).await
+        let mut bytes = Vec::with_capacity(usize::try_from(blob.length).unwrap_or(0));
+        let whole = self.read(blob, |part| bytes.extend_from_slice(part)).await?;
+        Ok(whole.then_some(bytes))
     }
 
     /// Asks the client of `job` for a blob; the answer is a [`Control::Blob`].
@@ -272,23 +291,7 @@ impl WorkerQueue {
     pub async fn arguments(&self, leased: &Leased) -> Result<Option<Vec<u8>>, Error> {
         match &leased.chunk.arguments {
             Payload::Inline(bytes) => Ok(Some(bytes.clone())),
-            Payload::Blob(blob) => {
-                let label = leased.whole.entry(&leased.job);
-                self.get(&label, blob).await
-            }
-        }
-    }
-
-    /// A blob; one that is not genuine is removed and counts as missing.
-    async fn get(&self, label: &str, blob: &BlobRef) -> Result<Option<Vec<u8>>, Error> {
-        match blob::get(&self.link, &self.keys, &self.seal, label, blob).await {
-            Err(Error::Protocol(error)) => {
-                tracing::warn!(blob = %blob.hash, %error, "a blob that is not genuine was removed");
-                self.refused.fetch_add(1, Ordering::Relaxed);
-                blob::remove(&self.link, &self.keys, &[*blob]).await?;
-                Ok(None)
-            }
-            found => found,
+            Payload::Blob(blob) => self.fetch(blob).await,
         }
     }
 

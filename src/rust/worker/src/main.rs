@@ -6,6 +6,7 @@
 
 mod evaluator;
 mod exec;
+mod kept;
 mod output;
 mod pipe;
 mod server;

@@ -22,6 +22,8 @@ pub enum ToR {
     First = 5,
     /// To compile its own functions.
     Compile = 6,
+    /// The path of a file with an object that R asked for.
+    File = 7,
 }
 
 /// What R answers.

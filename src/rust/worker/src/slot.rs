@@ -10,6 +10,7 @@ use rustbatch_queue::{Error, Leased, WorkerQueue};
 use tokio::sync::{Notify, mpsc};
 
 use crate::evaluator::{Evaluator, Fault};
+use crate::kept::Kept;
 use crate::pipe::{FromR, ToR};
 use crate::store::Store;
 
@@ -159,6 +160,7 @@ impl Slot {
                 End::Outcome(outcome)
             }
             Err(Stop::Queue(error)) => End::Release(error.to_string()),
+            Err(Stop::System(error)) => End::Release(error.to_string()),
             Err(Stop::NoR(reason)) => End::Broken(reason),
             Err(Stop::Fault(Fault::Cancelled)) => {
                 if self.evaluator.as_mut().is_some_and(|evaluator| !evaluator.is_sound()) {
@@ -187,8 +189,8 @@ impl Slot {
         let Work { leased, cancel, client } = work;
         let Shared { queue, store, .. } = &*self.shared;
         let reference = &leased.chunk.context;
-        let bytes = cancellable(cancel, store.get(queue, &leased.job, reference)).await??;
-        let context: Context = decode(&bytes).map_err(Error::from)?;
+        let kept = cancellable(cancel, store.get(queue, &leased.job, reference)).await??;
+        let context: Context = decode(&kept.bytes()?).map_err(Error::from)?;
         let _ = client.set(context.client.clone());
         let arguments = cancellable(cancel, store.arguments(queue, leased)).await??;
         let broken = || Stop::NoR(self.broken.clone().unwrap_or_default());
@@ -254,6 +256,7 @@ struct Answered {
 /// What keeps a chunk from its outcome.
 enum Stop {
     Queue(Error),
+    System(std::io::Error),
     Fault(Fault),
     NoR(String),
 }
@@ -261,6 +264,12 @@ enum Stop {
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
         Self::Queue(error)
+    }
+}
+
+impl From<std::io::Error> for Stop {
+    fn from(error: std::io::Error) -> Self {
+        Self::System(error)
     }
 }
 
@@ -296,7 +305,7 @@ async fn load(
         (Payload::Inline(main), None) => evaluator.ask(ToR::Context, &[main], &work.cancel).await?,
         (Payload::Blob(blob), _) => {
             let main = cancellable(&work.cancel, store.get(queue, job, blob)).await??;
-            evaluator.ask(ToR::Context, &[&main], &work.cancel).await?
+            evaluator.ask(ToR::Context, &[&main.bytes()?], &work.cancel).await?
         }
     };
     loop {
@@ -310,8 +319,12 @@ async fn load(
                     let reason = "R asked for an object that the context does not have".to_owned();
                     return Err(Fault::Died(evaluator.end(Some(reason)).await).into());
                 };
-                let bytes = cancellable(&work.cancel, store.get(queue, job, blob)).await??;
-                answer = evaluator.ask(ToR::Object, &[&bytes], &work.cancel).await?;
+                let kept = cancellable(&work.cancel, store.get(queue, job, blob)).await??;
+                let (kind, content) = match &*kept {
+                    Kept::Memory(bytes) => (ToR::Object, &bytes[..]),
+                    Kept::File(shared) => (ToR::File, shared.path().as_bytes()),
+                };
+                answer = evaluator.ask(kind, &[content], &work.cancel).await?;
             }
             FromR::Done | FromR::Interrupted | FromR::Signal => {
                 let reason = format!("R answered {:?} to a context", answer.kind);

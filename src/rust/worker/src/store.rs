@@ -8,13 +8,15 @@ use rustbatch_protocol::{BlobHash, BlobRef, JobId, Payload};
 use rustbatch_queue::{Error, Leased, WorkerQueue};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
+use crate::kept::Kept;
+
 /// How many bytes of blobs are kept.
 const BUDGET: u64 = 1 << 30;
 
 /// How long a worker waits for a blob that it has asked for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-type Cell = Arc<AsyncMutex<Option<Arc<Vec<u8>>>>>;
+type Cell = Arc<AsyncMutex<Option<Arc<Kept>>>>;
 
 #[derive(Debug, Default)]
 struct Cells {
@@ -48,17 +50,17 @@ impl Store {
         queue: &WorkerQueue,
         job: &JobId,
         blob: &BlobRef,
-    ) -> Result<Arc<Vec<u8>>, Error> {
+    ) -> Result<Arc<Kept>, Error> {
         let cell = self.cell(blob);
         let mut slot = cell.lock().await;
-        if let Some(bytes) = &*slot {
-            return Ok(Arc::clone(bytes));
+        if let Some(kept) = &*slot {
+            return Ok(Arc::clone(kept));
         }
-        let bytes = match queue.fetch(blob).await? {
-            Some(bytes) => bytes,
-            None => self.ask(queue, job, blob, || queue.fetch(blob)).await?,
+        let kept = match Kept::fetch(queue, blob).await? {
+            Some(kept) => kept,
+            None => self.ask(queue, job, blob, || Kept::fetch(queue, blob)).await?,
         };
-        Ok(Arc::clone(slot.insert(Arc::new(bytes))))
+        Ok(Arc::clone(slot.insert(Arc::new(kept))))
     }
 
     /// A client says that it has put a blob into Redis.
@@ -82,23 +84,23 @@ impl Store {
     }
 
     /// Asks the client for a blob, and fetches it when it says that it is there.
-    async fn ask<F>(
+    async fn ask<T, F>(
         &self,
         queue: &WorkerQueue,
         job: &JobId,
         blob: &BlobRef,
         fetch: impl Fn() -> F,
-    ) -> Result<Vec<u8>, Error>
+    ) -> Result<T, Error>
     where
-        F: Future<Output = Result<Option<Vec<u8>>, Error>>,
+        F: Future<Output = Result<Option<T>, Error>>,
     {
         let wait = async {
             loop {
                 let arrived = self.arrived.notified();
                 queue.need(job, blob).await?;
                 arrived.await;
-                if let Some(bytes) = fetch().await? {
-                    return Ok(bytes);
+                if let Some(found) = fetch().await? {
+                    return Ok(found);
                 }
             }
         };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rustbatch_protocol::{BlobRef, Cause, ChunkName, Outcome, Payload, Report};
 use rustbatch_queue::{Client, Event, Job, JobSpec, Leased, WorkerQueue};
 use tokio::sync::mpsc;
@@ -63,7 +64,7 @@ impl Loop {
 
     /// A job whose tasks have arguments of `size` bytes.
     pub async fn open_with(client: &Client, size: usize) -> Self {
-        let bytes = Arc::new(b"the context".to_vec());
+        let bytes = Bytes::from_static(b"the context");
         let context = client.export(&bytes).await.unwrap();
         let spec = JobSpec {
             context,

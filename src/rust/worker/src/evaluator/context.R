@@ -76,7 +76,12 @@ fill <- function(env, objects, beside) {
     blob <- beside[[name]]
     if (is.null(shelf[[blob]])) {
       send("need", charToRaw(blob))
-      shelf[[blob]] <- take_value(receive()$size)
+      frame <- receive()
+      shelf[[blob]] <- if (frame$kind == to_r[["file"]]) {
+        read_file(rawToChar(take(frame$size)))
+      } else {
+        take_value(frame$size)
+      }
     }
     assign(name, shelf[[blob]], envir = env)
   }

@@ -7,7 +7,9 @@
 # A frame from R: integer kind, integer request, integer pid, integer 0, double length, payload; with
 # length -1 the payload ends with the secret of the marks.
 
-to_r <- c(hello = 1L, context = 2L, object = 3L, chunk = 4L, first = 5L, compile = 6L)
+to_r <- c(
+  hello = 1L, context = 2L, object = 3L, chunk = 4L, first = 5L, compile = 6L, file = 7L
+)
 from_r <- c(ready = 1L, need = 2L, done = 3L, refused = 4L, interrupted = 5L, signal = 6L)
 pid <- Sys.getpid()
 request <- 0L
@@ -45,6 +47,11 @@ value_of <- function(size) {
   function(hook = NULL) unserialize(bytes, hook)
 }
 take_value <- function(size) value_of(size)()
+read_file <- function(path) {
+  from <- file(path, "rb", raw = TRUE)
+  on.exit(close(from))
+  unserialize(from)
+}
 begin <- function(kind, size) {
   # A forked child of a task must not answer in its parent's place.
   if (Sys.getpid() != pid) leave()
