@@ -185,6 +185,28 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn nothing_that_is_printed_is_lost_or_ends_the_worker(
+            pieces in proptest::collection::vec(proptest::collection::vec(0_u8..5, 0..40), 0..20)
+        ) {
+            // Few different bytes, so that halves of marks are frequent.
+            let bytes = |piece: &[u8]| piece.iter().map(|&b| b"\x01\x02a:1"[b as usize]).collect();
+            let mut capture = Capture::new("a");
+            let mut length = 0;
+            for piece in &pieces {
+                let piece: Vec<u8> = bytes(piece);
+                capture.feed(Stream::Out, &piece);
+                length += piece.len();
+            }
+            let kept: usize = capture.take().iter().map(|output| output.bytes.len()).sum();
+            proptest::prop_assert!(kept <= length);
+            capture.feed(Stream::Out, b"end");
+            let after = texts(&capture.take(), Stream::Out);
+            proptest::prop_assert_eq!(after, vec![(0, "end".to_owned())]);
+        }
+    }
+
     #[test]
     fn too_much_is_cut_and_counted() {
         let mut capture = Capture::new("abc");

@@ -189,3 +189,59 @@ impl Requests {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// All answers that these bytes hold, and how the pipe ended.
+    async fn read_all(bytes: &[u8]) -> io::Result<(Vec<Answer>, io::Error)> {
+        let (mut into, from) = tokio::net::unix::pipe::pipe()?;
+        let mut answers = Answers::new(from, "secret");
+        let writing = async {
+            // Who has seen a wrong frame reads no more.
+            let _ = into.write_all(bytes).await;
+            drop(into);
+        };
+        let reading = async {
+            let mut all = Vec::new();
+            loop {
+                match answers.next().await {
+                    Ok(answer) => all.push(answer),
+                    Err(error) => {
+                        drop(answers);
+                        return (all, error);
+                    }
+                }
+            }
+        };
+        Ok(tokio::join!(writing, reading).1)
+    }
+
+    fn frame(kind: i32, payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        [kind, 7, 42, 0].iter().for_each(|number| frame.extend(number.to_ne_bytes()));
+        frame.extend((payload.len() as f64).to_ne_bytes());
+        frame.extend_from_slice(payload);
+        frame
+    }
+
+    proptest! {
+        #[test]
+        fn answers_are_read_whatever_follows_them(
+            payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..4),
+            rest in prop::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let mut bytes: Vec<u8> = payloads.iter().flat_map(|p| frame(3, p)).collect();
+            bytes.extend(&rest);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let (answers, _) = runtime.block_on(read_all(&bytes))?;
+            prop_assert!(answers.len() >= payloads.len());
+            for (answer, payload) in answers.iter().zip(&payloads) {
+                prop_assert_eq!(&answer.payload, payload);
+                prop_assert_eq!((answer.kind, answer.request, answer.pid), (FromR::Done, 7, 42));
+            }
+        }
+    }
+}
