@@ -197,10 +197,53 @@ refuse <- function(event) {
 # A task whose R process died each time that it ran alone.
 crash_error <- function(event) {
   cause <- event$report
-  quit <- if (identical(cause$exit, 0L)) "\n* Does the task call quit()?"
-  lines <- if (nzchar(cause$stderr)) paste0("\nIts last lines on stderr:\n", cause$stderr)
+  cause$limit[is.nan(cause$limit)] <- NA
+  cause$peak[is.nan(cause$peak)] <- NA
+  lines <- if (nzchar(cause$log)) paste0("\nIts last lines on stderr:\n", cause$log)
+  fields <- cause[c("signal", "signalName", "exit", "oom", "limit", "peak")]
+  fields$log <- strsplit(cause$log, "\n", fixed = TRUE)[[1]]
   failure_condition(
-    "crash", paste0("the task ended its R process 3 times: ", cause$message, quit, lines),
-    c(event["worker"], cause[c("signal", "exit", "stderr")])
+    "crash", paste0(crash_message(cause), lines), c(fields, event[c("worker", "attempt")])
   )
+}
+
+# How a task ended its R process, and what helps.
+crash_message <- function(cause) {
+  killed <- paste0("the task ended its R process 3 times: ", cause$message)
+  if (cause$oom) {
+    if (is.na(cause$limit)) {
+      return(paste0(
+        killed, ", for the machine has no more\n",
+        "* Run fewer R processes at a time, or let each task use less."
+      ))
+    }
+    peak <- if (!is.na(cause$peak)) paste0(" (peak ", gib(cause$peak), ")")
+    return(paste0(
+      "the task needed more than the limit of ", gib(cause$limit), peak,
+      ", and was killed 3 times\n",
+      "* All R processes of the worker share the limit: run fewer of them, raise it, or let each ",
+      "task use less."
+    ))
+  }
+  paste0(killed, crash_advice(cause))
+}
+
+crash_advice <- function(cause) {
+  way <- if (identical(cause$exit, 0L)) {
+    "Does the task call quit()?"
+  } else if (!is.na(cause$exit)) {
+    sprintf("Does the task, or a package that it uses, call quit(status = %d)?", cause$exit)
+  } else if (cause$signalName %in% c("SIGSEGV", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRAP")) {
+    "Compiled code failed, most often a package's: run the task by itself in a fresh R session."
+  } else if (identical(cause$signalName, "SIGKILL")) {
+    "Somebody killed it, or the system did: its log (`dmesg`) may say why."
+  } else if (!is.na(cause$signal)) {
+    "Does the task send this signal to itself, or something else on its machine?"
+  }
+  if (!is.null(way)) paste0("\n* ", way)
+}
+
+# A number of bytes in words: "1.98 GiB".
+gib <- function(bytes) {
+  if (bytes < 2^30) sprintf("%.3g MiB", bytes / 2^20) else sprintf("%.3g GiB", bytes / 2^30)
 }

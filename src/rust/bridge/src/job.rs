@@ -203,8 +203,12 @@ impl Loop {
             Report::Crashed(cause) => values::named_list(&[
                 ("message", values::text(&cause.words())?),
                 ("signal", number(cause.signal)?),
+                ("signalName", values::text(cause.signal_name().unwrap_or_default())?),
                 ("exit", number(cause.exit)?),
-                ("stderr", values::text(&cause.stderr.replace('\0', ""))?),
+                ("oom", values::logical(cause.out_of_memory)?),
+                ("limit", bytes_of(cause.limit)?),
+                ("peak", bytes_of(cause.peak)?),
+                ("log", values::text(&cause.stderr.replace('\0', ""))?),
             ])?,
         };
         let tasks: Vec<f64> = lacking.iter().map(|&task| task as f64).collect();
@@ -231,6 +235,11 @@ fn kind(outcome: &Outcome) -> &'static str {
 
 fn number(value: Option<i32>) -> std::result::Result<Robj, Failure> {
     values::integers(&[value.unwrap_or(i32::MIN)])
+}
+
+/// A number of bytes, `NaN` where it is not known.
+fn bytes_of(value: Option<u64>) -> std::result::Result<Robj, Failure> {
+    values::doubles(&[value.map_or(f64::NAN, |bytes| bytes as f64)])
 }
 
 /// What the tasks printed: a list of pieces, each with its task (from 1), mark, stream, text and how

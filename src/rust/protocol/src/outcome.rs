@@ -48,6 +48,10 @@ pub struct Cause {
     pub signal: Option<i32>,
     /// Whether the kernel killed it for want of memory.
     pub out_of_memory: bool,
+    /// The limit that was reached then, in bytes; `None` when it was the whole machine's memory.
+    pub limit: Option<u64>,
+    /// The most that all who share that limit have used, in bytes.
+    pub peak: Option<u64>,
     /// What else the worker knows: it broke the protocol, or ignored an interrupt.
     pub reason: Option<String>,
     /// The last lines of its standard error.
@@ -55,6 +59,12 @@ pub struct Cause {
 }
 
 impl Cause {
+    /// The name of the signal that ended the process, if one did and its number tells.
+    #[must_use]
+    pub fn signal_name(&self) -> Option<&'static str> {
+        self.signal.and_then(signal_name)
+    }
+
     /// The cause in a few words: "killed by signal 11 (SIGSEGV)".
     #[must_use]
     pub fn words(&self) -> String {

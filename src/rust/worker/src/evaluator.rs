@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
 use rustbatch_protocol::{BlobHash, Cause, JobId, Output, Secret, Stream};
@@ -18,6 +18,7 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::sync::{Notify, mpsc};
 
 use crate::exec;
+use crate::memory::Memory;
 use crate::output::Capture;
 use crate::pipe::{Answer, Answers, FromR, Requests, ToR};
 
@@ -49,6 +50,9 @@ const READ: usize = 1 << 16;
 /// R processes are to be killed before the worker, which reports their death.
 const OOM_SCORE: u32 = 500;
 
+/// How old the kernel's count of kills may be when a request is sent.
+const COUNT: Duration = Duration::from_secs(1);
+
 /// Why an evaluator can't be used any more.
 #[derive(Debug)]
 pub enum Fault {
@@ -70,6 +74,8 @@ pub struct Evaluator {
     capture: Capture,
     request: i32,
     signals: mpsc::UnboundedSender<Vec<u8>>,
+    /// How many processes the kernel had killed for want of memory, and when that was looked at.
+    kills: (u64, Instant),
     /// The job and the context that it has loaded.
     pub context: Option<(JobId, BlobHash)>,
     /// Whether it has compiled its own functions.
@@ -158,6 +164,7 @@ impl Evaluator {
             capture: Capture::new(secret.expose()),
             request: 0,
             signals,
+            kills: (Memory::ours().kills(), Instant::now()),
             context: None,
             warm: false,
         })
@@ -175,6 +182,9 @@ impl Evaluator {
         cancel: &Notify,
     ) -> Result<Answer, Fault> {
         self.request = self.request.wrapping_add(1);
+        if self.kills.1.elapsed() >= COUNT {
+            self.kills = (Memory::ours().kills(), Instant::now());
+        }
         self.converse(Some((kind, parts)), cancel).await
     }
 
@@ -316,10 +326,16 @@ impl Evaluator {
         let _ = kill_process_group(self.pid, Signal::KILL);
         drain(&mut self.out, Stream::Out, &mut self.capture).await;
         drain(&mut self.err, Stream::Err, &mut self.capture).await;
+        let signal = status.and_then(|s| s.signal());
+        // Who broke the protocol was killed by us.
+        let killed = reason.is_none() && signal == Some(Signal::KILL.as_raw());
+        let exceeded = if killed { Memory::ours().explain(self.kills.0) } else { None };
         Cause {
             exit: status.and_then(|s| s.code()),
-            signal: status.and_then(|s| s.signal()),
-            out_of_memory: false,
+            signal,
+            out_of_memory: exceeded.is_some(),
+            limit: exceeded.and_then(|exceeded| exceeded.limit),
+            peak: exceeded.and_then(|exceeded| exceeded.peak),
             reason,
             stderr: self.capture.last_words(),
         }

@@ -7,6 +7,7 @@
 mod evaluator;
 mod exec;
 mod kept;
+mod memory;
 mod output;
 mod pipe;
 mod server;
