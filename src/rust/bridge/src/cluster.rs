@@ -78,7 +78,7 @@ impl Cluster {
         self.slots
     }
 
-    /// Fails when a process of the cluster has ended unasked.
+    /// Fails when a process of the cluster has ended unasked and is not started again.
     ///
     /// # Errors
     /// Of the kind `lost`, with the process' last words.
@@ -166,6 +166,16 @@ async fn start(
         }
         tokio::time::sleep(LOOK).await;
     }
+    let (tell, mut deaths) = tokio::sync::mpsc::unbounded_channel();
+    running.keep(tell);
+    let mourner = client.clone();
+    // Ends with the keeping of the worker.
+    tokio::spawn(async move {
+        while let Some(worker) = deaths.recv().await {
+            // Where that fails, its lease runs out.
+            let _ = mourner.bury(&worker).await;
+        }
+    });
     Ok((Parts { running, client }, access))
 }
 

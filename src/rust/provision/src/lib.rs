@@ -11,6 +11,7 @@ pub mod acl;
 pub mod error;
 mod field;
 mod fork;
+mod keeper;
 pub mod local;
 mod process;
 mod redis_url;

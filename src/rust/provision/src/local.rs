@@ -1,7 +1,7 @@
 //! The provider `local`: workers that are processes of this machine.
 //!
-//! One `rustbatch-worker` runs all R processes. A start is a transaction: whatever fails, what was
-//! begun is taken down. Both processes notice by the end of their standard input that this one is
+//! One `rustbatch-worker` runs all R processes, and is started again when it dies. A start is a
+//! transaction: whatever fails, what was begun is taken down. Both processes notice by the end of their standard input that this one is
 //! gone, even by SIGKILL.
 
 use std::path::PathBuf;
@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use rustbatch_protocol::bootstrap::{Server, WorkerBootstrap};
 use rustbatch_protocol::{ClusterId, ClusterKey, WorkerId};
-use zeroize::Zeroizing;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::fork::Here;
-use crate::process::Process;
+use crate::keeper::{Keeper, Recipe};
 use crate::server::{self, PrivateServer};
 use crate::{Error, Spec};
 
@@ -115,9 +115,7 @@ impl Site {
             idle_seconds: None,
             life_seconds: None,
         };
-        let line = serde_json::to_vec(&bootstrap).map_err(|e| Error::Internal(e.to_string()))?;
-        let line = Zeroizing::new(line);
-        let worker = Process::start("the worker", &self.programs.worker, &["work"], line).await?;
+        let worker = Keeper::start(Recipe { program: self.programs.worker, bootstrap }).await?;
         let mut server = self.server.into_inner().flatten();
         if let Some(server) = &mut server {
             server.ready().await?;
@@ -134,13 +132,22 @@ pub struct Running {
 
 /// In the order in which they are taken down.
 struct Parts {
-    worker: Process,
+    worker: Keeper,
     server: Option<PrivateServer>,
 }
 
 impl Running {
+    /// From now on a worker that ends unasked is started again, at most five times within a minute,
+    /// and the name of the one that ended is told to `deaths`: call this when the first has joined.
+    /// Does nothing in a forked child. To be called within a tokio runtime; once.
+    pub fn keep(&self, deaths: UnboundedSender<WorkerId>) {
+        if let Some(parts) = self.parts.get() {
+            parts.worker.keep(deaths);
+        }
+    }
+
     /// How a process of the cluster ended unasked, with the last lines of its output; `None` while
-    /// all run. Cheap, and never blocks.
+    /// all run or are started again. Cheap, and never blocks.
     #[must_use]
     pub fn died(&self) -> Option<String> {
         let parts = self.parts.get()?;

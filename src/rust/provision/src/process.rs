@@ -139,6 +139,19 @@ impl Process {
         self.ended.borrow().as_ref().map(|how| format!("{} ended: {how}", self.what))
     }
 
+    /// Waits for the process' end, and says how it came, as [`Process::died`] does. Cancel-safe; does
+    /// not hold the process.
+    pub(crate) fn ended(&self) -> impl Future<Output = String> + Send + use<> {
+        let (what, mut ended) = (self.what, self.ended.clone());
+        async move {
+            // The sender goes away without a word only with the runtime.
+            match ended.wait_for(Option::is_some).await.map(|how| how.clone().unwrap_or_default()) {
+                Ok(how) => format!("{what} ended: {how}"),
+                Err(_) => std::future::pending().await,
+            }
+        }
+    }
+
     /// Waits for the process' end. Cancel-safe.
     async fn end(&mut self) {
         // The sender goes away without a word only with the runtime.

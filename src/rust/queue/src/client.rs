@@ -141,6 +141,17 @@ impl Client {
         shelf.push_back(blob);
     }
 
+    /// Ends the lease of a worker that is known to be dead, so that nobody waits for it to run out;
+    /// what it held is for the sweep. Cancel-safe.
+    ///
+    /// # Errors
+    /// Those of [`Link::call`].
+    pub async fn bury(&self, worker: &WorkerId) -> Result<(), Error> {
+        let mut pipe = Pipeline::new();
+        pipe.del(self.shared.keys.alive(worker)).ignore();
+        self.shared.link.call(&pipe).await
+    }
+
     /// Tells every worker that is alive to drain: to lease no more, finish, and exit. Cancel-safe.
     ///
     /// # Errors
