@@ -52,6 +52,14 @@ seconds <- function(code) system.time(code)[["elapsed"]]
 
 chunks_of <- function(n) list(chunkSize = n)
 
+# The R processes that run tasks.
+pids <- function() {
+  sort(unique(foreach(1:20, .combine = c, .options.rustBatch = chunks_of(1)) %dopar% {
+    Sys.sleep(0.05)
+    Sys.getpid()
+  }))
+}
+
 # What was signalled while `code` ran, in its order, each as "class: message".
 signals <- function(code) {
   said <- character()

@@ -28,6 +28,11 @@ cluster_processes <- function(pid = Sys.getpid()) {
   }
 }
 
+# The `rustbatch-worker` below `pid` that works, not the one that supervises the server.
+worker_process <- function(pid = Sys.getpid()) {
+  intersect(running("rustbatch-worker work"), cluster_processes(pid))
+}
+
 alive <- function(pids) intersect(pids, processes()$pid)
 
 # The processes whose command line has this text in it.

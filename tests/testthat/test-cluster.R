@@ -144,6 +144,46 @@ test_as_user("a forked child leaves its parent's cluster alone", {
   expect_identical(foreach(i = 1:3, .combine = c) %dopar% i, 1:3)
 })
 
+# Death ----
+
+test_as_user("a worker that is killed is started again, with as many R processes", {
+  cluster <- local_cluster(2)
+  before <- pids()
+  old <- worker_process()
+  tools::pskill(old, 9L)
+  expect_gone(c(old, before))
+  # What is published now waits for the new one.
+  expect_identical(foreach(i = 1:20, .combine = c) %dopar% i, 1:20)
+  expect_length(pids(), 2L)
+  expect_length(worker_process(), 1L)
+  expect_output(print(cluster), ": running")
+  family <- cluster_processes()
+  stopCluster(cluster)
+  expect_gone(family)
+})
+
+test_as_user("a worker that is killed again and again is lost, with its last words", {
+  cluster <- local_cluster(1)
+  killed <- 0L
+  lost <- function() any(grepl(": lost", format(cluster), fixed = TRUE))
+  while (killed < 6L && wait_until(length(worker_process()) == 1L, 10)) {
+    old <- worker_process()
+    tools::pskill(old, 9L)
+    killed <- killed + 1L
+    expect_gone(old)
+  }
+  expect_identical(killed, 6L)
+  expect_true(wait_until(lost(), 5))
+  error <- expect_error(foreach(1) %dopar% 1, class = "rustBatch_error_lost")
+  expect_match(conditionMessage(error), "The cluster is lost: the worker ended: signal: 9 (SIGKILL)",
+    fixed = TRUE
+  )
+  expect_match(conditionMessage(error), "started again 5 times", fixed = TRUE)
+  family <- cluster_processes()
+  stopCluster(cluster)
+  expect_gone(family)
+})
+
 # Beside package parallel ----
 
 test_as_user("parallel::stopCluster() stops ours", {

@@ -121,6 +121,7 @@ test_as_user("a task that ends R is an error of its own, its neighbours are unha
     expect_s3_class(values[[6]], "rustBatch_error_crash")
   }
   expect_identical(values[[6]]$signal, 9L)
+  expect_identical(values[[6]]$signalName, "SIGKILL")
   expect_match(conditionMessage(values[[6]]), "SIGKILL")
 })
 
@@ -157,12 +158,12 @@ test_as_user("a task that kills R alone is tried three times, an ordinary error 
   expect_identical(tabulate(as.integer(readLines(tried)), 4), c(1L, 3L, 1L, 1L))
 })
 
-test_as_user("a loop whose cluster dies is an error, with the reason", {
+test_as_user("a loop whose server dies with its supervisor is an error, with the reason", {
   cluster <- local_cluster(1)
-  worker <- intersect(running("rustbatch-worker work"), cluster_processes())
+  supervisor <- intersect(running("rustbatch-worker server"), cluster_processes())
   begun <- tempfile("begun-")
   system(sprintf(
-    "(while [ ! -e %s ]; do sleep 0.02; done; kill -9 %d)", begun, worker
+    "(while [ ! -e %s ]; do sleep 0.02; done; kill -9 %d)", begun, supervisor
   ), wait = FALSE)
   took <- seconds(error <- expect_error(
     foreach(1:2) %dopar% {
@@ -171,7 +172,7 @@ test_as_user("a loop whose cluster dies is an error, with the reason", {
     },
     class = "rustBatch_error_lost"
   ))
-  expect_match(conditionMessage(error), "worker.*signal.*9")
+  expect_match(conditionMessage(error), "private Redis.*signal.*9")
   expect_lt(took, 5)
 })
 

@@ -53,14 +53,6 @@ cancel <- function(work) {
   as.integer(readLines(begun))
 }
 
-# The R processes that run tasks.
-pids <- function() {
-  sort(unique(foreach(1:20, .combine = c, .options.rustBatch = chunks_of(1)) %dopar% {
-    Sys.sleep(0.05)
-    Sys.getpid()
-  }))
-}
-
 test_as_user("a long computation in C that is cancelled holds no slot", {
   local_cluster()
   big <- matrix(runif(9e6), 3000)
