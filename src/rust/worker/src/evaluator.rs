@@ -12,14 +12,13 @@ use std::time::{Duration, Instant};
 use command_fds::{CommandFdExt, FdMapping};
 use rustbatch_protocol::{BlobHash, Cause, JobId, Output, Secret, Stream};
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::sync::{Notify, mpsc};
 
 use crate::exec;
 use crate::memory::Memory;
-use crate::output::Capture;
+use crate::output::{Capture, drain, some};
 use crate::pipe::{Answer, Answers, FromR, Requests, ToR};
 
 /// The script that R runs.
@@ -43,9 +42,6 @@ const START: Duration = Duration::from_secs(60);
 /// How many bytes the pipe with R's answers is to hold.
 #[cfg(target_os = "linux")]
 const PIPE: usize = 1 << 20;
-
-/// How much of what a process prints is read at a time, in bytes: what a pipe holds.
-const READ: usize = 1 << 16;
 
 /// R processes are to be killed before the worker, which reports their death.
 const OOM_SCORE: u32 = 500;
@@ -387,43 +383,5 @@ async fn watch(
                 _ => capture.feed(Stream::Err, &from_err),
             },
         }
-    }
-}
-
-/// Reads what comes next into `buffer`; 0 at the end. Cancel-safe.
-async fn some<R: tokio::io::AsyncRead + Unpin>(
-    pipe: &mut Option<R>,
-    buffer: &mut Vec<u8>,
-) -> usize {
-    match pipe {
-        Some(pipe) => {
-            buffer.clear();
-            buffer.reserve(READ);
-            pipe.read_buf(buffer).await.unwrap_or(0)
-        }
-        None => std::future::pending().await,
-    }
-}
-
-/// Reads what already stands in the pipe, without waiting for more.
-async fn drain<R: tokio::io::AsyncRead + Unpin>(
-    pipe: &mut Option<R>,
-    stream: Stream,
-    capture: &mut Capture,
-) {
-    let mut buffer = Vec::new();
-    let none = async { 0 };
-    tokio::pin!(none);
-    loop {
-        // Polled first, the read takes what is there; the other branch stands for "nothing now".
-        let n = tokio::select! {
-            biased;
-            n = some(pipe, &mut buffer) => n,
-            n = &mut none => n,
-        };
-        if n == 0 {
-            return;
-        }
-        capture.feed(stream, &buffer);
     }
 }

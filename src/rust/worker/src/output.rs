@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use rustbatch_protocol::{Output, Stream};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// How many bytes of one stream are kept of what is printed between two marks.
 const MOST: usize = 1 << 20;
@@ -17,6 +18,9 @@ const TAIL: usize = 4096;
 /// How many lines of it are shown, and how many characters of each.
 const LINES: usize = 40;
 const WIDTH: usize = 160;
+
+/// How much of what a process prints is read at a time, in bytes: what a pipe holds.
+const READ: usize = 1 << 16;
 
 /// Cuts one stream at its marks.
 #[derive(Debug)]
@@ -160,6 +164,41 @@ fn shortened(line: &str) -> String {
     match line.char_indices().nth(WIDTH) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line.to_owned(),
+    }
+}
+
+/// Reads what comes next into `buffer`; 0 at the end. Cancel-safe.
+pub async fn some<R: AsyncRead + Unpin>(pipe: &mut Option<R>, buffer: &mut Vec<u8>) -> usize {
+    match pipe {
+        Some(pipe) => {
+            buffer.clear();
+            buffer.reserve(READ);
+            pipe.read_buf(buffer).await.unwrap_or(0)
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads what already stands in the pipe, without waiting for more.
+pub async fn drain<R: AsyncRead + Unpin>(
+    pipe: &mut Option<R>,
+    stream: Stream,
+    capture: &mut Capture,
+) {
+    let mut buffer = Vec::new();
+    let none = async { 0 };
+    tokio::pin!(none);
+    loop {
+        // Polled first, the read takes what is there; the other branch stands for "nothing now".
+        let n = tokio::select! {
+            biased;
+            n = some(pipe, &mut buffer) => n,
+            n = &mut none => n,
+        };
+        if n == 0 {
+            return;
+        }
+        capture.feed(stream, &buffer);
     }
 }
 
