@@ -175,10 +175,9 @@ test_as_user("a worker that is killed again and again is lost, with its last wor
   expect_identical(killed, 6L)
   expect_true(wait_until(lost(), 5))
   error <- expect_error(foreach(1) %dopar% 1, class = "rustBatch_error_lost")
-  expect_match(conditionMessage(error), "The cluster is lost: the worker ended: signal: 9 (SIGKILL)",
-    fixed = TRUE
-  )
-  expect_match(conditionMessage(error), "started again 5 times", fixed = TRUE)
+  said <- conditionMessage(error)
+  expect_match(said, "The cluster is lost: the worker ended: signal: 9 (SIGKILL)", fixed = TRUE)
+  expect_match(said, "started again 5 times", fixed = TRUE)
   family <- cluster_processes()
   stopCluster(cluster)
   expect_gone(family)

@@ -4,8 +4,9 @@
 
 # Runs the loop, in which task 7 notes that it runs and then does `death`.
 one_bad <- function(death, handling = "pass", tried = tempfile("tried-"), size = 1) {
+  sized <- chunks_of(size)
   value <- eval(bquote(
-    foreach(i = 1:20, .errorhandling = .(handling), .options.rustBatch = chunks_of(.(size))) %dopar% {
+    foreach(i = 1:20, .errorhandling = .(handling), .options.rustBatch = sized) %dopar% {
       if (i == 7) {
         cat("x\n", file = tried, append = TRUE)
         .(death)
@@ -175,10 +176,6 @@ test_as_user("a task that exceeds the limit of memory is told so, with limit and
     writeLines(as.character(Sys.getpid()), file.path(group, "cgroup.procs"))
     cluster <- makeCluster(2)
     registerDoRustBatch(cluster)
-    pids <- function() foreach(1:8, .combine = c) %dopar% {
-      Sys.sleep(0.1)
-      Sys.getpid()
-    }
     values <- foreach(i = 1:20, .errorhandling = "pass") %dopar% {
       if (i == 7) sum(numeric(2e8))
       i
@@ -186,7 +183,11 @@ test_as_user("a task that exceeds the limit of memory is told so, with limit and
     # A kill that is nobody's hunger is not taken for one.
     killed <- foreach(i = 1, .errorhandling = "pass") %dopar% tools::pskill(Sys.getpid(), 9L)
     say("values", c(values, killed))
-    say("slots", length(unique(pids())))
+    pids <- foreach(1:8, .combine = c) %dopar% {
+      Sys.sleep(0.1)
+      Sys.getpid()
+    }
+    say("slots", length(unique(pids)))
     stopCluster(cluster)
     say("over")
   }))
@@ -278,7 +279,8 @@ test_as_user("an R process that halts for some seconds goes on", {
   local_cluster(2)
   begun <- tempfile("begun-")
   halt(begun, 3)
-  took <- seconds(values <- foreach(i = 1:8, .combine = c, .options.rustBatch = chunks_of(1)) %dopar% {
+  single <- chunks_of(1)
+  took <- seconds(values <- foreach(i = 1:8, .combine = c, .options.rustBatch = single) %dopar% {
     if (i == 3) {
       writeLines(as.character(Sys.getpid()), paste0(begun, ".new"))
       file.rename(paste0(begun, ".new"), begun)

@@ -189,3 +189,19 @@ fn idle(clients: &str) -> usize {
     let reads = clients.lines().filter(|line| line.contains("cmd=xread"));
     reads.filter(|line| !line.contains("flags=b")).count()
 }
+
+/// A worker that is known to be dead is not waited for, and stays one whose chunks are looked after.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_buried_is_alive_no_more_but_not_forgotten() {
+    let house = House::start();
+    let (client, dead, other) = (house.client().await, house.worker(), house.worker());
+    for worker in [&dead, &other] {
+        worker.beat(&[]).await.unwrap();
+    }
+    assert_eq!(client.roll().await.unwrap().len(), 2);
+    client.bury(dead.id()).await.unwrap();
+    let roll: Vec<_> = client.roll().await.unwrap().into_iter().map(|(worker, _)| worker).collect();
+    assert_eq!(roll, [other.id().clone()]);
+    let registered: Vec<String> = house.ask(&["SMEMBERS", &house.keys().workers()]).await;
+    assert!(registered.contains(&dead.id().as_str().to_owned()));
+}
