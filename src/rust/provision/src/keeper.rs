@@ -160,7 +160,9 @@ mod tests {
 
     use rustbatch_protocol::Secret;
     use rustbatch_protocol::bootstrap::{Address, Server};
-    use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+    use rustix::process::{
+        Pid, Signal, WaitId, WaitIdOptions, kill_process, test_kill_process, waitid,
+    };
     use tokio::sync::mpsc::unbounded_channel;
     use tokio::time::timeout;
 
@@ -282,10 +284,17 @@ mod tests {
         let (tell, mut deaths) = unbounded_channel();
         keeper.keep(tell);
         until("a start", || told(place.path()).len() == 1).await;
+        let pid = told(place.path())[0].0;
         drop(keeper);
+        // At once, not when the runtime comes to it: nothing is awaited here.
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        let deadline = Instant::now() + SOON;
+        while waitid(WaitId::Pid(pid), look).expect("a child").is_none() {
+            assert!(Instant::now() < deadline, "it was not killed");
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let word = timeout(SOON, deaths.recv()).await.expect("the end of the keeping");
         assert_eq!(word, None);
-        let pid = told(place.path())[0].0;
         until("its end", || test_kill_process(pid).is_err()).await;
         assert_eq!(told(place.path()).len(), 1);
     }

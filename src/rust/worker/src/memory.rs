@@ -152,14 +152,13 @@ fn place(told: &str, mounts: &str, files: &'static Files) -> Option<Place> {
 }
 
 impl Place {
-    /// The groups that can be seen, from the own one, or where its path leads nowhere from the top
-    /// of the mount, which is then all that the container is shown.
+    /// The groups from the own one up to the top of the mount. Where the own path leads nowhere, the
+    /// top is all that the container is shown; groups without files are passed over when read.
     fn groups(&self, root: &Path) -> Vec<Group> {
         let within = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
         let mount = within(&self.mount);
         let below = self.own.strip_prefix(&self.top).or_else(|_| self.own.strip_prefix("/"));
-        let own = below.map(|path| mount.join(path)).unwrap_or_default();
-        let own = if own.join(self.files.kills).is_file() { own } else { mount.clone() };
+        let own = below.map_or_else(|_| mount.clone(), |path| mount.join(path));
         own.ancestors()
             .take_while(|folder| folder.starts_with(&mount))
             .map(|folder| Group { folder: folder.to_owned(), files: self.files })
