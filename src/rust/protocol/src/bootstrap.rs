@@ -1,6 +1,7 @@
 //! What a starting process is told over standard input, because a command line and an environment
 //! can be read by others.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -29,8 +30,39 @@ pub enum Address {
     Unix(PathBuf),
     /// Host and port, in the clear.
     Tcp(String, u16),
-    /// Host and port, over TLS, with a certificate that the system's authorities vouch for.
+    /// Host and port, over TLS, with a certificate that an authority known to everybody vouches for.
     Tls(String, u16),
+    /// Host and port, over TLS, with a certificate that the cluster's own authority vouches for.
+    Pinned(String, u16, Authority),
+}
+
+/// Who vouches for the server of one cluster. It is no secret.
+///
+/// Where a server will be reached is not known before it is launched, and differs for client and
+/// workers, so its certificate is for a name that stays the same and is looked up nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authority {
+    /// The authority's certificate, as PEM; no other authority is trusted.
+    pub certificate: String,
+    /// The name that the server's certificate is for, whatever the server's address.
+    pub name: String,
+}
+
+impl Address {
+    /// Whether others on the way can see passwords and who asks for what: a connection in the clear
+    /// to a host other than this one. A name is this host's when it is `localhost` or ends so.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        let Self::Tcp(host, _) = self else {
+            return false;
+        };
+        let host = host.to_ascii_lowercase();
+        let local = match host.parse::<IpAddr>() {
+            Ok(address) => address.to_canonical().is_loopback(),
+            Err(_) => host == "localhost" || host.ends_with(".localhost"),
+        };
+        !local
+    }
 }
 
 impl std::fmt::Display for Address {
@@ -38,7 +70,9 @@ impl std::fmt::Display for Address {
         match self {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Tcp(host, port) => write!(f, "redis://{host}:{port}"),
-            Self::Tls(host, port) => write!(f, "rediss://{host}:{port}"),
+            Self::Tls(host, port) | Self::Pinned(host, port, _) => {
+                write!(f, "rediss://{host}:{port}")
+            }
         }
     }
 }
@@ -69,14 +103,64 @@ pub struct WorkerBootstrap {
     pub life_seconds: Option<u64>,
 }
 
-/// What the supervisor of a private Redis reads from its standard input, as one line of JSON. It
-/// ends the server and removes the folder when its standard input ends.
+/// What the supervisor of a Redis of ours reads from its standard input, as one line of JSON.
+///
+/// It removes the folder at the end, starts Redis again when that ends unasked, and ends when its
+/// limits say so; with `lifeline` also when its standard input ends, that is, when the process that
+/// started it is gone.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ServerBootstrap {
-    /// The `redis-server` or `valkey-server` executable.
+    /// The cluster whose keys the server holds.
+    pub cluster: ClusterId,
+    /// The `redis-server` or `valkey-server` executable: a path, or a name to look for.
     pub executable: PathBuf,
-    /// The server's private folder, mode 0700, removed at the end.
+    /// The server's private folder, removed at the end. It is made where it is missing; one that
+    /// others may enter is refused. Best where nothing is written to a disk.
     pub folder: PathBuf,
-    /// The server's configuration, passwords included.
+    /// Where the server listens, besides the Unix socket `redis.sock` in the folder.
+    pub listen: Option<Listen>,
+    /// The rest of the server's configuration, its users among it.
     pub configuration: Secret,
+    /// The password of the user `watch`, who sees whether anybody is alive.
+    pub watch: Secret,
+    /// Whether the end of standard input ends the server.
+    pub lifeline: bool,
+    /// After how many seconds without a live client or worker the server ends; never when absent.
+    pub idle_seconds: Option<u64>,
+    /// After how many seconds the server ends in any case; never when absent.
+    pub life_seconds: Option<u64>,
+}
+
+/// Where on a network a server of ours listens: over TLS, never in the clear.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Listen {
+    /// The one address of this machine to listen at; all of them when absent.
+    pub bind: Option<IpAddr>,
+    /// The port.
+    pub port: u16,
+    /// The server's certificate, as PEM.
+    pub certificate: String,
+    /// The certificate's private key, as PEM.
+    pub key: Secret,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_connections_to_other_hosts_are_exposed() {
+        let tcp = |host: &str| Address::Tcp(host.into(), 6379).is_exposed();
+        for here in ["localhost", "LocalHost", "a.localhost", "127.0.0.1", "127.1.2.3", "::1"] {
+            assert!(!tcp(here), "{here}");
+        }
+        assert!(!tcp("::ffff:127.0.0.1"));
+        for there in ["host", "10.0.0.1", "2001:db8::2", "localhost.example.org", "0.0.0.0"] {
+            assert!(tcp(there), "{there}");
+        }
+        let authority = Authority { certificate: String::new(), name: String::new() };
+        assert!(!Address::Tls("host".into(), 1).is_exposed());
+        assert!(!Address::Pinned("host".into(), 1, authority).is_exposed());
+        assert!(!Address::Unix("/tmp/x".into()).is_exposed());
+    }
 }

@@ -87,6 +87,12 @@ impl Keys {
         self.name(format_args!("client:{client}"))
     }
 
+    /// The pattern of the leases of all clients.
+    #[must_use]
+    pub fn clients(&self) -> String {
+        self.name(format_args!("client:*"))
+    }
+
     /// The pattern that an ACL user of this cluster is confined to.
     #[must_use]
     pub fn pattern(&self) -> String {

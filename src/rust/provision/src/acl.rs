@@ -1,6 +1,7 @@
-//! Who may do what in a Redis of ours: one user for clients, one for workers, nobody else.
+//! Who may do what in a Redis of ours: one user for clients, one for workers, one for the server's
+//! supervisor, nobody else.
 //!
-//! Both are confined to the keys of their cluster and to the commands that the queue uses. `AUTH`
+//! All are confined to the keys of their cluster and to the commands that the queue uses. `AUTH`
 //! and `HELLO` need no permission. `CLIENT SETINFO` is not granted: Redis 7.0 takes the rule for an
 //! error, and the client library bears the refusal.
 
@@ -18,6 +19,9 @@ pub enum User {
     Client,
     /// A process that does them.
     Worker,
+    /// The supervisor of the server, who looks whether anybody is alive. `SCAN` tells the names of
+    /// all keys, and there are only those of the cluster.
+    Watch,
 }
 
 impl User {
@@ -27,6 +31,7 @@ impl User {
         match self {
             Self::Client => "client",
             Self::Worker => "worker",
+            Self::Watch => "watch",
         }
     }
 
@@ -36,12 +41,13 @@ impl User {
     #[must_use]
     pub fn line(self, cluster: &ClusterId, password: &Secret) -> String {
         let hash = digest::digest(&digest::SHA256, password.expose().as_bytes());
-        let own = match self {
-            Self::Client => "+xread +xtrim +xrange",
-            Self::Worker => "+lmove +lindex +blpop +sadd",
+        let (shared, own) = match self {
+            Self::Client => (BOTH, " +xread +xtrim +xrange"),
+            Self::Worker => (BOTH, " +lmove +lindex +blpop +sadd"),
+            Self::Watch => ("+exists +smembers +scan", ""),
         };
         format!(
-            "user {} on #{} resetchannels ~{} -@all {BOTH} {own}",
+            "user {} on #{} resetchannels ~{} -@all {shared}{own}",
             self.name(),
             ids::hex(hash.as_ref()),
             Keys::new(cluster).pattern(),

@@ -8,11 +8,13 @@
 #![cfg_attr(test, allow(clippy::expect_used))]
 
 pub mod acl;
+mod authority;
 pub mod error;
 mod field;
 mod fork;
 mod keeper;
 pub mod local;
+pub mod network;
 mod process;
 mod redis_url;
 pub mod server;
@@ -20,4 +22,5 @@ pub mod spec;
 
 pub use error::Error;
 pub use local::{Access, Programs, Running, Site, prepare};
+pub use network::{NetworkServer, Plan};
 pub use spec::{Provider, Spec};

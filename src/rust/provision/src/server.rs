@@ -82,21 +82,28 @@ pub(crate) async fn start(cluster: &ClusterId, supervisor: &Path) -> Result<Star
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let folder = Folder::new(runtime, std::env::temp_dir())?;
     let socket = folder.socket();
-    let users = [(User::Client, Secret::random()?), (User::Worker, Secret::random()?)];
-    let bootstrap = ServerBootstrap {
+    let (client, worker, watch) = (Secret::random()?, Secret::random()?, Secret::random()?);
+    let users = [(User::Client, &client), (User::Worker, &worker), (User::Watch, &watch)];
+    let configuration = configuration(cluster, &users);
+    let line = json(&ServerBootstrap {
+        cluster: cluster.clone(),
         executable,
         folder: folder.0.clone(),
-        configuration: configuration(cluster, &folder.0, &users)?,
-    };
-    let line = serde_json::to_vec(&bootstrap).map_err(|e| Error::Internal(e.to_string()))?;
-    let line = Zeroizing::new(line);
+        listen: None,
+        configuration,
+        watch,
+        lifeline: true,
+        idle_seconds: None,
+        life_seconds: None,
+    })?;
     let process = Process::start("the private Redis", supervisor, &["server"], line).await?;
-    let [client, worker] = users.map(|(user, password)| Server {
-        address: Address::Unix(socket.clone()),
-        username: Some(user.name().to_owned()),
-        password: Some(password),
-        database: 0,
-    });
+    let [client, worker] =
+        [(User::Client, client), (User::Worker, worker)].map(|(user, password)| Server {
+            address: Address::Unix(socket.clone()),
+            username: Some(user.name().to_owned()),
+            password: Some(password),
+            database: 0,
+        });
     Ok(Started { server: PrivateServer { process, folder }, client, worker })
 }
 
@@ -155,45 +162,27 @@ fn version(answer: &str) -> Option<(u32, u32)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-/// The configuration of the server of `cluster` in `folder`.
-fn configuration(
-    cluster: &ClusterId,
-    folder: &Path,
-    users: &[(User, Secret)],
-) -> Result<Secret, Error> {
-    let quoted = |path: &Path| path.to_str().map(quote);
-    let (Some(dir), Some(socket)) = (quoted(folder), quoted(&folder.join(SOCKET))) else {
-        return Err(Error::Internal("the folder's name is not UTF-8".into()));
-    };
-    let mut text = format!(
-        "port 0\nunixsocket {socket}\nunixsocketperm 600\ndir {dir}\nsave \"\"\nappendonly no\n\
-         daemonize no\nlogfile \"\"\nloglevel warning\nmaxmemory-policy noeviction\ndatabases 1\n\
-         user default off\n"
+/// What a bootstrap is told as. It holds secrets.
+pub(crate) fn json(bootstrap: &ServerBootstrap) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let line = serde_json::to_vec(bootstrap).map_err(|e| Error::Internal(e.to_string()))?;
+    Ok(Zeroizing::new(line))
+}
+
+/// What the server of `cluster` does, and for whom; where it is, its supervisor adds. Somebody
+/// without a name is nobody, whatever the default user may do.
+pub(crate) fn configuration(cluster: &ClusterId, users: &[(User, &Secret)]) -> Secret {
+    let mut text = String::from(
+        "save \"\"\nappendonly no\nmaxmemory-policy noeviction\ndatabases 1\n\
+         user default off resetpass\n",
     );
     for (user, password) in users {
         let _ = writeln!(text, "{}", user.line(cluster, password));
     }
-    Ok(Secret::new(text))
+    Secret::new(text)
 }
 
-/// The socket's name in the folder; the supervisor looks for it there.
+/// The socket's name in the folder, as the supervisor makes it.
 const SOCKET: &str = "redis.sock";
-
-/// A text as a word of a configuration.
-fn quote(text: &str) -> String {
-    let mut word = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => word.extend(['\\', c]),
-            c if c.is_ascii_control() => {
-                let _ = write!(word, "\\x{:02x}", u32::from(c));
-            }
-            c => word.push(c),
-        }
-    }
-    word.push('"');
-    word
-}
 
 /// A folder that only its owner may enter. Dropping it removes it.
 struct Folder(PathBuf);
@@ -234,7 +223,7 @@ impl Drop for Folder {
     }
 }
 
-/// Whether a socket in `folder` can be bound, and written into a configuration.
+/// Whether a socket in `folder` can be bound, and written into a configuration by the supervisor.
 fn fits(folder: &Path) -> bool {
     let socket = folder.join(SOCKET);
     socket.is_absolute() && socket.to_str().is_some_and(|path| path.len() < SOCKET_PATH)
@@ -309,13 +298,11 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_quoted_for_the_configuration() {
-        assert_eq!(quote("/a b\"c\\d\n"), r#""/a b\"c\\d\x0a""#);
+    fn a_configuration_names_its_users_and_no_password() {
         let cluster = "c".parse().expect("an id");
-        let users = [(User::Client, Secret::new("s3cret"))];
-        let text = configuration(&cluster, Path::new("/a b"), &users).expect("a configuration");
+        let password = Secret::new("s3cret");
+        let text = configuration(&cluster, &[(User::Client, &password)]);
         let text = text.expose();
-        assert!(text.contains("\nunixsocket \"/a b/redis.sock\"\n"), "{text}");
         assert!(text.contains("\nuser client on #") && !text.contains("s3cret"), "{text}");
     }
 

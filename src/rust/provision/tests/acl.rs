@@ -1,4 +1,4 @@
-//! The two users of a private Redis, against a real server: what each may do, and nothing else.
+//! The three users of a private Redis, against a real server: what each may do, and nothing else.
 
 #![allow(clippy::expect_used)]
 
@@ -14,7 +14,7 @@ use rustbatch_provision::acl::User;
 struct Redis {
     child: Child,
     folder: tempfile::TempDir,
-    passwords: [Secret; 2],
+    passwords: [Secret; 3],
 }
 
 impl Drop for Redis {
@@ -27,7 +27,7 @@ impl Drop for Redis {
 impl Redis {
     fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let passwords = [(); 2].map(|()| Secret::random().expect("random bytes"));
+        let passwords = [(); 3].map(|()| Secret::random().expect("random bytes"));
         let cluster = "test".parse().expect("an id");
         let mut child = Command::new("redis-server")
             .arg("-")
@@ -38,10 +38,11 @@ impl Redis {
         let mut stdin = child.stdin.take().expect("a pipe");
         writeln!(
             stdin,
-            "port 0\nunixsocket {}\nsave \"\"\ndatabases 1\nuser default off\n{}\n{}",
+            "port 0\nunixsocket {}\nsave \"\"\ndatabases 1\nuser default off\n{}\n{}\n{}",
             socket(folder.path()),
             User::Client.line(&cluster, &passwords[0]),
             User::Worker.line(&cluster, &passwords[1]),
+            User::Watch.line(&cluster, &passwords[2]),
         )
         .expect("to write");
         Self { child, folder, passwords }
@@ -176,6 +177,24 @@ fn each_user_may_do_what_the_queue_does_and_nothing_else() {
     check(&mut client, &[&BOTH[..], &CLIENT].concat(), &[&NOBODY[..], &WORKER].concat());
     let mut worker = redis.login(User::Worker);
     check(&mut worker, &[&BOTH[..], &WORKER].concat(), &[&NOBODY[..], &CLIENT].concat());
+}
+
+#[test]
+fn who_watches_only_looks() {
+    let redis = Redis::start();
+    let mut watch = redis.login(User::Watch);
+    let looks = ["SMEMBERS rb:{test}:s", "EXISTS rb:{test}:k", "SCAN 0 MATCH rb:{test}:client:*"];
+    let session = |c: &&&str| c.starts_with("AUTH") || c.starts_with("HELLO");
+    let refused =
+        BOTH.iter().filter(|c| !session(c) && !looks.contains(*c) && !c.starts_with("EXISTS"));
+    let refused: Vec<&str> = refused
+        .chain(&CLIENT)
+        .chain(&WORKER)
+        .chain(&NOBODY)
+        .copied()
+        .filter(|c| *c != "SCAN 0")
+        .collect();
+    check(&mut watch, &looks, &[&refused[..], &["EXISTS other", "SMEMBERS other"]].concat());
 }
 
 #[test]

@@ -5,29 +5,19 @@
 
 #![allow(clippy::expect_used)]
 
+mod support;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use redis::{Client, Connection, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
 use rustbatch_protocol::Secret;
 use rustbatch_protocol::bootstrap::{Address, Server, ServerBootstrap};
 use rustbatch_provision::{Programs, Spec, prepare};
-
-const SOON: Duration = Duration::from_secs(20);
-
-fn supervisor() -> PathBuf {
-    if let Some(path) = std::env::var_os("RUSTBATCH_WORKER") {
-        return path.into();
-    }
-    let test = std::env::current_exe().expect("the test's path");
-    let folder = test.parent().and_then(Path::parent).expect("a folder");
-    let path = folder.join("rustbatch-worker");
-    assert!(path.exists(), "first: cargo build --release -p rustbatch-worker");
-    path
-}
+use support::{SOON, assert_unseen, kill, runs, supervisor, until};
 
 /// A `rustbatch-worker` that does `script` in place of work.
 fn programs(folder: &Path, script: &str) -> Programs {
@@ -71,27 +61,6 @@ fn pid(server: &Server) -> u32 {
     info.get("process_id").expect("its process")
 }
 
-fn runs(pid: u32) -> bool {
-    let list =
-        Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().expect("ps");
-    let state = String::from_utf8_lossy(&list.stdout).trim().to_owned();
-    !state.is_empty() && !state.starts_with('Z')
-}
-
-fn kill(signal: &str, pid: u32) {
-    let sent = Command::new("kill").args([signal, &pid.to_string()]).status().expect("kill");
-    assert!(sent.success());
-}
-
-/// Looks again until it is so.
-fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
-    while !so() {
-        assert!(Instant::now() < deadline, "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 /// A supervisor that is spoken to directly.
 struct Supervised {
     child: Child,
@@ -101,18 +70,25 @@ struct Supervised {
 
 impl Supervised {
     fn start(more: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a folder").keep();
+        let private = std::fs::Permissions::from_mode(0o700);
+        let folder = tempfile::Builder::new().permissions(private).tempdir().expect("a folder");
+        Self::start_in(folder.keep(), more)
+    }
+
+    fn start_in(folder: PathBuf, more: &str) -> Self {
         let socket = folder.join("redis.sock");
-        let configuration = format!(
-            "port 0\nunixsocket {}\ndir {}\nsave \"\"\nlogfile \"\"\nloglevel warning\n\
-             user default off\nuser client on >pass -@all +info\n{more}\n",
-            socket.display(),
-            folder.display()
-        );
+        let configuration =
+            format!("save \"\"\nuser default off\nuser client on >pass -@all +info\n{more}\n",);
         let bootstrap = ServerBootstrap {
+            cluster: "test".parse().expect("an id"),
             executable: "redis-server".into(),
             folder,
+            listen: None,
             configuration: Secret::new(configuration),
+            watch: Secret::new("none"),
+            lifeline: true,
+            idle_seconds: None,
+            life_seconds: None,
         };
         let mut child = Command::new(supervisor())
             .arg("server")
@@ -202,14 +178,42 @@ fn a_supervisor_says_why_there_is_no_server() {
 }
 
 #[test]
-fn a_supervisor_says_that_its_server_ended() {
-    let (mut supervised, redis) = Supervised::ready();
+fn a_server_that_dies_is_started_again_five_times_a_minute() {
+    let (mut supervised, mut redis) = Supervised::ready();
+    for _ in 0..5 {
+        kill("-KILL", redis);
+        let before = redis;
+        until("another Redis", || {
+            redis = connect(&supervised.server).ok().map_or(before, |_| pid(&supervised.server));
+            redis != before
+        });
+    }
     kill("-KILL", redis);
     assert!(!supervised.ended().success());
     let mut said = String::new();
     supervised.child.stderr.take().expect("a pipe").read_to_string(&mut said).expect("words");
-    assert!(said.contains("Redis ended: signal: 9"), "{said}");
+    assert_eq!(said.matches("Redis ended: signal: 9 (SIGKILL); it is started again").count(), 5);
+    assert!(
+        said.contains("Redis ended: signal: 9 (SIGKILL), as 5 times within the minute"),
+        "{said}"
+    );
     assert!(!supervised.bootstrap.folder.exists());
+    let mut out = String::new();
+    supervised.child.stdout.take().expect("a pipe").read_to_string(&mut out).expect("words");
+    assert_eq!(out, "", "it was ready once");
+}
+
+#[test]
+fn a_folder_that_others_may_enter_is_refused_and_left_alone() {
+    let place = tempfile::tempdir().expect("a folder");
+    std::fs::write(place.path().join("mine"), "").expect("to write");
+    std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    let mut supervised = Supervised::start_in(place.path().to_owned(), "");
+    assert!(!supervised.ended().success());
+    let mut said = String::new();
+    supervised.child.stderr.take().expect("a pipe").read_to_string(&mut said).expect("words");
+    assert!(said.contains("others may enter `"), "{said}");
+    assert!(place.path().join("mine").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -249,22 +253,6 @@ async fn a_cluster_comes_and_goes() {
     assert!(!runs(redis) && !folder.exists());
 }
 
-/// No process shows one of the secrets on its command line or in its environment.
-fn assert_unseen(secrets: &[&str]) {
-    let list = Command::new("ps").args(["-A", "ewwo", "args="]).output().expect("ps").stdout;
-    let mut seen = String::from_utf8_lossy(&list).into_owned();
-    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        for file in ["cmdline", "environ"] {
-            let bytes = std::fs::read(process.path().join(file)).unwrap_or_default();
-            seen.push_str(&String::from_utf8_lossy(&bytes));
-        }
-    }
-    assert!(seen.contains("redis-server"), "{seen}");
-    for secret in secrets {
-        assert!(!seen.contains(secret));
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_ends_at_once_is_quoted_and_the_rest_taken_down_by_a_drop() {
     let place = tempfile::tempdir().expect("a folder");
@@ -297,18 +285,28 @@ async fn a_launch_that_fails_takes_the_server_down() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_of_the_server_is_noticed() {
+async fn only_the_end_of_the_supervisor_is_the_end_of_the_server() {
     let place = tempfile::tempdir().expect("a folder");
     let programs = programs(place.path(), "read x; cat > /dev/null");
     let site = prepare(&spec("{}"), &programs).await.expect("a site");
-    let redis = pid(&site.access().server);
+    let server = site.access().server.clone();
+    let redis = pid(&server);
     let running = site.launch().await.expect("a worker");
     kill("-KILL", redis);
+    until("another Redis", || connect(&server).is_ok());
+    assert_ne!(pid(&server), redis);
+    assert_eq!(running.died(), None);
+    kill("-KILL", parent(pid(&server)));
     until("the notice", || running.died().is_some());
     let words = running.died().expect("words");
-    assert!(words.starts_with("the private Redis ended: exit status: "), "{words}");
-    assert!(words.contains("Redis ended: signal: 9"), "{words}");
+    assert!(words.starts_with("the private Redis ended: signal: 9 (SIGKILL)\n"), "{words}");
+    assert!(words.contains("Redis ended: signal: 9 (SIGKILL); it is started again"), "{words}");
     running.stop(SOON).await;
+}
+
+fn parent(pid: u32) -> u32 {
+    let list = Command::new("ps").args(["-o", "ppid=", "-p", &pid.to_string()]).output();
+    String::from_utf8_lossy(&list.expect("ps").stdout).trim().parse().expect("a number")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline,
-    RedisConnectionInfo, RedisError, ServerErrorKind, Value,
+    AsyncConnectionConfig, ErrorKind, FromRedisValue, Pipeline, RedisError, ServerErrorKind, Value,
 };
-use rustbatch_protocol::bootstrap::{Address, Server};
+use rustbatch_protocol::bootstrap::Server;
 use tokio::sync::Mutex;
 
+use crate::transport::{self, Place};
 use crate::{Error, script};
 
 /// How long one attempt to connect may take.
@@ -27,6 +27,7 @@ const RESPONSE: Duration = Duration::from_secs(15);
 pub struct Link {
     address: String,
     client: redis::Client,
+    place: Option<Place>,
     patience: Duration,
     generation: AtomicU64,
     /// The shortest time that a call has taken, in microseconds.
@@ -41,11 +42,12 @@ impl Link {
     /// [`Error::Unreachable`] when the address cannot be one.
     pub fn new(server: &Server, patience: Duration) -> Result<Self, Error> {
         let address = server.address.to_string();
-        let client = open(server)
+        let (client, place) = transport::open(server)
             .map_err(|e| Error::Unreachable { address: address.clone(), reason: e.to_string() })?;
         Ok(Self {
             address,
             client,
+            place,
             patience,
             generation: AtomicU64::new(0),
             fastest: AtomicU64::new(u64::MAX),
@@ -123,15 +125,23 @@ impl Link {
         }
     }
 
-    async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
-        let config = AsyncConnectionConfig::new()
+    /// A new connection, on which nothing has been said. Cancel-safe.
+    pub(crate) async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
+        let mut config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(RESPONSE));
+        if let Some(place) = &self.place {
+            config = config.set_dns_resolver(place.clone());
+        }
         self.client.get_multiplexed_async_connection_with_config(&config).await
     }
 
-    fn failure(&self, error: &RedisError) -> Error {
+    /// What to say of an error.
+    pub(crate) fn failure(&self, error: &RedisError) -> Error {
         let (address, reason) = (self.address.clone(), error.to_string());
+        if let Some(reason) = transport::distrust(error) {
+            return Error::Untrusted { address, reason };
+        }
         match error.kind() {
             ErrorKind::AuthenticationFailed => Error::Credentials { address, reason },
             ErrorKind::Parse | ErrorKind::UnexpectedReturnType | ErrorKind::RESP3NotSupported => {
@@ -161,9 +171,9 @@ fn pauses() -> impl Iterator<Item = Duration> {
 }
 
 /// Whether waiting may mend the error: a lost connection, a server that loads, saves, fails over, or
-/// is out of memory.
+/// is out of memory. A server that can't be trusted is none that was lost.
 fn passing(error: &RedisError) -> bool {
-    error.is_io_error()
+    (error.is_io_error() && transport::distrust(error).is_none())
         || code(error).is_some_and(|code| {
             matches!(
                 code.as_str(),
@@ -186,38 +196,13 @@ fn code(error: &RedisError) -> Option<String> {
     refusals.first().map(|(_, refusal)| refusal.code().to_owned())
 }
 
-fn open(server: &Server) -> redis::RedisResult<redis::Client> {
-    let address = match &server.address {
-        Address::Unix(path) => ConnectionAddr::Unix(path.clone()),
-        Address::Tcp(host, port) => ConnectionAddr::Tcp(host.clone(), *port),
-        Address::Tls(host, port) => {
-            // The process may have chosen a provider before us; then that one serves.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-            ConnectionAddr::TcpTls {
-                host: host.clone(),
-                port: *port,
-                insecure: false,
-                tls_params: None,
-            }
-        }
-    };
-    let mut login = RedisConnectionInfo::default().set_db(server.database).set_skip_set_lib_name();
-    if let Some(name) = &server.username {
-        login = login.set_username(name);
-    }
-    if let Some(password) = &server.password {
-        login = login.set_password(password.expose());
-    }
-    redis::Client::open(address.into_connection_info()?.set_redis_settings(login))
-}
-
 /// Checks that what answers is a Redis that can serve as a queue: reachable, Redis, 6.2 at least,
 /// evicts nothing, and runs scripts whose keys follow from the one declared. Gives up after
 /// `patience`.
 ///
 /// # Errors
-/// [`Error::Unreachable`], [`Error::Foreign`], [`Error::Version`], [`Error::Credentials`],
-/// [`Error::Setting`], [`Error::Refused`].
+/// [`Error::Unreachable`], [`Error::Untrusted`], [`Error::Foreign`], [`Error::Version`],
+/// [`Error::Credentials`], [`Error::Setting`], [`Error::Refused`].
 pub async fn check_server(server: &Server, ring: &str, patience: Duration) -> Result<(), Error> {
     let link = Link::new(server, patience)?;
     // Before the first call, because connecting already loads the scripts.
@@ -288,7 +273,8 @@ impl Link {
             Error::Unreachable { address, reason }
                 if !error.is_connection_refusal() && !error.is_timeout() =>
             {
-                if error.is_connection_dropped() || error.kind() == ErrorKind::Client {
+                let alien = error.kind() == ErrorKind::Client || transport::tls(error).is_some();
+                if error.is_connection_dropped() || alien {
                     Error::Foreign { address, reason }
                 } else {
                     Error::Unreachable { address, reason }

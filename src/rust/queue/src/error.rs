@@ -42,6 +42,16 @@ pub enum Error {
         /// What it said.
         reason: String,
     },
+    /// The server can't prove that it is the one that is meant.
+    #[error(
+        "Redis at `{address}` can't be trusted: {reason}\n* Nothing was sent to it. Is this the right server, and the clock of this machine right?"
+    )]
+    Untrusted {
+        /// The server's address.
+        address: String,
+        /// What is wrong with its certificate.
+        reason: String,
+    },
     /// A setting of the server would lose data.
     #[error("Redis at `{address}` has `{setting} {found}`; {advice}")]
     Setting {
@@ -90,6 +100,7 @@ impl Error {
             Self::Foreign { .. } => "foreign",
             Self::Version { .. } => "version",
             Self::Credentials { .. } => "credentials",
+            Self::Untrusted { .. } => "untrusted",
             Self::Setting { .. } => "setting",
             Self::NoWorkers { .. } | Self::BlobGone(_) => "lost",
             Self::Refused { .. } => "refused",

@@ -11,9 +11,11 @@ pub mod event;
 pub mod job;
 pub mod lease;
 mod ledger;
+mod presence;
 mod pump;
 mod reader;
 pub mod script;
+mod transport;
 pub mod worker;
 
 pub use client::{Client, Roll};
@@ -22,6 +24,7 @@ pub use error::Error;
 pub use event::{Event, JobSpec, Sender};
 pub use job::Job;
 pub use lease::{Leased, Settlement, Verdict, Wake};
+pub use presence::anybody_alive;
 pub use worker::WorkerQueue;
 
 use std::time::Duration;

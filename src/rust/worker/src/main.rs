@@ -10,6 +10,7 @@ mod kept;
 mod memory;
 mod output;
 mod pipe;
+mod redis;
 mod server;
 mod slot;
 mod store;
@@ -34,7 +35,7 @@ struct Arguments {
 enum Verb {
     /// Work for a cluster; reads its bootstrap, one line of JSON, from standard input
     Work,
-    /// Supervise a private Redis; reads its bootstrap, one line of JSON, from standard input
+    /// Supervise a Redis of its own; reads its bootstrap, one line of JSON, from standard input
     Server,
     /// Become a program that dies with its parent
     Exec(exec::Exec),

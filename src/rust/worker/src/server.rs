@@ -1,32 +1,36 @@
-//! The supervisor of a private Redis: starts it, says when it is ready, and ends it when the process
-//! that asked for it is gone.
+//! The supervisor of a Redis of ours: starts it, says when it is ready, starts it again when it dies,
+//! and ends it when nobody needs it any more.
 //!
 //! Redis does not notice the end of its client, so this process stands between: its standard input
-//! ends with the client, however that ends, and Redis dies with this process, however this ends.
+//! ends with the client, however that ends, and Redis dies with this process, however this ends. On
+//! a machine of its own nobody holds its standard input; there it looks who is alive, and stops.
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::time::Duration;
 
-use rustbatch_protocol::bootstrap::ServerBootstrap;
-use tokio::io::AsyncWriteExt;
-use tokio::net::UnixStream;
-use tokio::process::{Child, Command};
+use rustbatch_protocol::Keys;
+use rustbatch_protocol::bootstrap::{Address, Server, ServerBootstrap};
+use tokio::process::Child;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-/// How long Redis may take to answer.
-const READY: Duration = Duration::from_secs(15);
+use crate::exec::complain;
+use crate::redis::{self, READY, Redis};
 
-/// How long to wait before the socket is tried again.
-const AGAIN: Duration = Duration::from_millis(5);
+/// How often Redis is started again within [`WITHIN`].
+const RESTARTS: usize = 5;
 
-/// The socket's name in the server's folder, as `provision` writes it into the configuration.
-const SOCKET: &str = "redis.sock";
+/// The time in which so many restarts are too many.
+const WITHIN: Duration = Duration::from_secs(60);
 
-/// Why a private Redis is not, or no longer, there.
+/// How often at least, and at most, it is looked whether anybody is alive.
+const LOOK: (Duration, Duration) = (Duration::from_secs(30), Duration::from_millis(100));
+
+/// Why a Redis of ours is not, or no longer, there.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
@@ -57,14 +61,21 @@ pub enum ServeError {
         /// What the last attempt came to.
         last: io::Error,
     },
-    /// Redis ended although nobody asked it to.
-    #[error("Redis ended: {0}")]
-    Ended(ExitStatus),
+    /// Redis ended unasked, too often.
+    #[error("Redis ended: {status}, as {before} times within the minute before")]
+    Ended {
+        /// How it ended at last.
+        status: ExitStatus,
+        /// How often it was started again.
+        before: usize,
+    },
 }
 
-/// Runs a private Redis until standard input ends or SIGTERM arrives, then removes its folder.
-/// Writes the line `ready` to standard output when Redis can be reached. What Redis says goes to
-/// standard error. SIGINT is ignored: it is meant for the client.
+/// Runs a Redis until standard input ends (with a life line), SIGTERM arrives, or its limits are
+/// reached, then removes its folder. Writes the line `ready` to standard output when Redis can be
+/// reached for the first time. When Redis dies it is started again: at the same place, with the same
+/// users, empty. What Redis says goes to standard error. SIGINT is ignored: it is meant for the
+/// client.
 ///
 /// To be called on the main thread, in a runtime of that thread alone, because Redis dies with the
 /// thread that started it; and with no lock on standard input held, of which only the bootstrap's
@@ -73,9 +84,11 @@ pub enum ServeError {
 /// Cancel-safe: Redis is killed; but the folder stays.
 ///
 /// # Errors
-/// When Redis can't be started, does not answer within 15 s, or ends unasked; then, too, it is
-/// killed and its folder removed.
+/// When others may enter the folder, or Redis can't be started, does not answer within 15 s, or ends
+/// unasked for the sixth time within a minute; then, too, it is killed and its folder removed, unless
+/// that is not ours.
 pub async fn run(bootstrap: ServerBootstrap) -> Result<(), ServeError> {
+    redis::private(&bootstrap.folder)?;
     let folder = bootstrap.folder.clone();
     let served = serve(bootstrap).await;
     let _ = std::fs::remove_dir_all(folder);
@@ -85,41 +98,151 @@ pub async fn run(bootstrap: ServerBootstrap) -> Result<(), ServeError> {
 async fn serve(bootstrap: ServerBootstrap) -> Result<(), ServeError> {
     // A signal that is listened to no longer ends the process, whether it is looked at or not.
     let _ignored = signal(SignalKind::interrupt())?;
-    let mut stop = Stop { stdin: end_of_stdin()?, terminate: signal(SignalKind::terminate())? };
-    let ServerBootstrap { executable, folder, configuration } = bootstrap;
-    let run = |source| ServeError::Run { executable: executable.clone(), source };
-    let mut redis = start(&executable).map_err(run)?;
-    if let Some(mut stdin) = redis.stdin.take() {
-        // If Redis ended without reading it, its status says more than the broken pipe.
-        let _ = stdin.write_all(configuration.expose().as_bytes()).await;
-    }
-    drop(configuration);
-    let socket = folder.join(SOCKET);
-    tokio::select! {
-        () = stop.asked() => return end(redis).await,
-        status = redis.wait() => return Err(ServeError::Start { executable, status: status? }),
-        answer = reach(&socket) => {
-            answer.map_err(|last| ServeError::Late { executable, last })?;
+    let mut stop = Stop {
+        stdin: bootstrap.lifeline.then(end_of_stdin).transpose()?,
+        terminate: signal(SignalKind::terminate())?,
+    };
+    let redis = Redis {
+        executable: bootstrap.executable,
+        folder: bootstrap.folder,
+        listen: bootstrap.listen,
+        configuration: bootstrap.configuration,
+    };
+    let limits = Limits {
+        idle: bootstrap.idle_seconds.map(Duration::from_secs),
+        life: bootstrap.life_seconds.map(Duration::from_secs),
+        keys: Keys::new(&bootstrap.cluster),
+        watch: Server {
+            address: Address::Unix(redis.socket()),
+            username: Some(WATCH.to_owned()),
+            password: Some(bootstrap.watch),
+            database: 0,
+        },
+    };
+    let mut process = None;
+    let served = tokio::select! {
+        () = stop.asked() => Ok(()),
+        why = limits.reached() => {
+            complain(&why);
+            Ok(())
         }
+        error = keep(&redis, &mut process) => Err(error),
+    };
+    if let Some(mut process) = process {
+        // It has nothing to write, and may have ended.
+        let _ = process.kill().await;
     }
-    say_ready();
-    tokio::select! {
-        () = stop.asked() => end(redis).await,
-        status = redis.wait() => Err(ServeError::Ended(status?)),
+    served
+}
+
+/// Keeps Redis running in `process`, until it can't.
+async fn keep(redis: &Redis, process: &mut Option<Child>) -> ServeError {
+    let mut ends = VecDeque::new();
+    loop {
+        let status = match live(redis, process, ends.is_empty()).await {
+            Ok(status) => status,
+            Err(error) => return error,
+        };
+        ends.push_back(Instant::now());
+        ends.retain(|end| end.elapsed() < WITHIN);
+        if ends.len() > RESTARTS {
+            return ServeError::Ended { status, before: RESTARTS };
+        }
+        complain(&format_args!("Redis ended: {status}; it is started again, empty"));
     }
 }
 
-/// What ends the server.
+/// One life of Redis, from its start to its end.
+async fn live(
+    redis: &Redis,
+    process: &mut Option<Child>,
+    first: bool,
+) -> Result<ExitStatus, ServeError> {
+    let executable = || redis.executable.clone();
+    let started = redis.start().await;
+    let child = process
+        .insert(started.map_err(|source| ServeError::Run { executable: executable(), source })?);
+    tokio::select! {
+        status = child.wait() => {
+            let status = status?;
+            // Why it did not come back may pass; why it did not come may not.
+            return match first {
+                true => Err(ServeError::Start { executable: executable(), status }),
+                false => Ok(status),
+            };
+        }
+        answer = redis.reach() => {
+            answer.map_err(|last| ServeError::Late { executable: executable(), last })?;
+        }
+    }
+    if first {
+        say_ready();
+    }
+    Ok(child.wait().await?)
+}
+
+/// The user as whom the supervisor looks who is alive; `provision` makes it.
+const WATCH: &str = "watch";
+
+/// How long the server is needed.
+struct Limits {
+    idle: Option<Duration>,
+    life: Option<Duration>,
+    keys: Keys,
+    watch: Server,
+}
+
+impl Limits {
+    /// Waits until the server is not needed any more, and says why. Cancel-safe.
+    async fn reached(&self) -> String {
+        tokio::select! {
+            why = self.dead() => why,
+            why = self.deserted() => why,
+        }
+    }
+
+    async fn dead(&self) -> String {
+        let Some(life) = self.life else {
+            return std::future::pending().await;
+        };
+        sleep(life).await;
+        format!("the server's life of {} s is over", life.as_secs())
+    }
+
+    /// A look that fails has seen nobody: what does not answer serves nobody either.
+    async fn deserted(&self) -> String {
+        let Some(idle) = self.idle else {
+            return std::future::pending().await;
+        };
+        let pause = (idle / 4).clamp(LOOK.1, LOOK.0);
+        let mut seen = Instant::now();
+        while seen.elapsed() < idle {
+            sleep(pause).await;
+            if rustbatch_queue::anybody_alive(&self.watch, &self.keys).await.unwrap_or(false) {
+                seen = Instant::now();
+            }
+        }
+        format!("neither a client nor a worker has been alive for {} s", idle.as_secs())
+    }
+}
+
+/// What ends the server from outside.
 struct Stop {
-    stdin: oneshot::Receiver<()>,
+    stdin: Option<oneshot::Receiver<()>>,
     terminate: Signal,
 }
 
 impl Stop {
     /// Waits until the server is to end. Cancel-safe.
     async fn asked(&mut self) {
+        let lifeline = async {
+            match &mut self.stdin {
+                Some(stdin) => drop(stdin.await),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            _ = &mut self.stdin => {}
+            () = lifeline => {}
             _ = self.terminate.recv() => {}
         }
     }
@@ -136,58 +259,8 @@ fn end_of_stdin() -> io::Result<oneshot::Receiver<()>> {
     Ok(ended)
 }
 
-/// Starts Redis by way of `rustbatch-worker exec`, so that the system kills it when this process
-/// ends, and in a group of its own, so that Ctrl-C does not reach it.
-fn start(executable: &Path) -> io::Result<Child> {
-    Command::new(std::env::current_exe()?)
-        .args(["exec", "--parent-pid", &std::process::id().to_string(), "--"])
-        .arg(executable)
-        .arg("-")
-        .stdin(Stdio::piped())
-        .stdout(io::stderr())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-}
-
-/// Tries the socket until it is answered; the error is what the last attempt came to.
-async fn reach(socket: &Path) -> io::Result<()> {
-    let mut last = io::ErrorKind::TimedOut.into();
-    let tries = async {
-        while let Err(error) = UnixStream::connect(socket).await {
-            last = error;
-            sleep(AGAIN).await;
-        }
-    };
-    timeout(READY, tries).await.map_err(|_| last)
-}
-
 /// Nobody may be there to hear it, which standard input tells, too.
 fn say_ready() {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "ready").and_then(|()| out.flush());
-}
-
-/// Kills Redis, which has nothing to write, and waits for it.
-async fn end(mut redis: Child) -> Result<(), ServeError> {
-    Ok(redis.kill().await?)
-}
-
-// What it does to real processes is tested in `provision/tests/local.rs`.
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_socket_is_tried_until_it_is_there() -> io::Result<()> {
-        let folder = tempfile::tempdir()?;
-        let socket = folder.path().join(SOCKET);
-        let late = async {
-            tokio::task::yield_now().await;
-            tokio::net::UnixListener::bind(&socket)
-        };
-        let (reached, listener) = tokio::join!(reach(&socket), late);
-        listener?;
-        reached
-    }
 }
