@@ -19,9 +19,9 @@
 #'   `rCommand` (path of the R to run).
 #' @param type The type of a cluster of package `parallel`, such as `"PSOCK"`.
 #' @param redis The URL of your own Redis, `"redis://host:6379"` or
-#'   `"rediss://user:password@host:6380"` (TLS). Without it the cluster has a
-#'   private one, started from the `redis-server` or `valkey-server` on the
-#'   `PATH`.
+#'   `"rediss://user:password@host:6380"` (TLS, with a certificate from an
+#'   authority that browsers trust). Without it the cluster has a private one,
+#'   started from the `redis-server` or `valkey-server` on the `PATH`.
 #' @return A cluster. It stops when it is given to [stopCluster()], when nothing
 #'   refers to it any more, and when R ends.
 #' @section Errors: `rustBatch_error_config` (a file or field that is wrong, with
@@ -29,9 +29,13 @@
 #'   `rustBatch_error_workers`, `rustBatch_error_provider`,
 #'   `rustBatch_error_redis_missing`, `rustBatch_error_unreachable`,
 #'   `rustBatch_error_foreign` (something else than Redis answers),
+#'   `rustBatch_error_untrusted` (its certificate is not the one of that host),
 #'   `rustBatch_error_version`, `rustBatch_error_credentials`,
 #'   `rustBatch_error_setting`, `rustBatch_error_provision` and
 #'   `rustBatch_error_timed_out`. All have the class `rustBatch_error`.
+#' @section Warnings: `rustBatch_warning_plain`, where `redis` is on another
+#'   host and not encrypted: then others on the way can see its password. All
+#'   have the class `rustBatch_warning`.
 #' @examplesIf nzchar(Sys.which("redis-server"))
 #' cluster <- makeCluster(2)
 #' cluster
@@ -67,6 +71,7 @@ makeCluster <- function(spec = NULL, ..., type = NULL, redis = NULL) {
     fields <- c(list(workers = spec), fields)
   }
   if (is.null(file)) check_fields(fields)
+  warn_of_plain(cluster_exposed(file, fields))
   pointer <- cluster_start(file, fields, worker_executable(), file.path(R.home("bin"), "R"))
   structure(list(pointer = pointer), class = c("rustBatchCluster", "cluster"))
 }
@@ -87,6 +92,19 @@ check_fields <- function(fields) {
       list(file = "makeCluster()", field = twice)
     )
   }
+}
+
+# What tasks and results hold is sealed, whatever carries it; the way to Redis is not.
+warn_of_plain <- function(address) {
+  if (is.null(address)) {
+    return()
+  }
+  warn("plain", paste0(
+    "The connection to `", address, "` is not encrypted\n",
+    "* What tasks and results hold is sealed, but others on the way can see the password, and who ",
+    "asks for what.\n",
+    "* Use `rediss://`, or a tunnel: `ssh -L 6379:localhost:6379 host` and `redis://localhost:6379`."
+  ), list(address = address))
 }
 
 worker_executable <- function() {

@@ -28,6 +28,14 @@ failure_condition <- function(kind, message, fields = list(), parent = NULL, cal
   )
 }
 
+# Warns with the class rustBatch_warning_<kind>.
+warn <- function(kind, message, fields = list(), call = calling_frame()) {
+  warning(structure(
+    class = c(paste0("rustBatch_warning_", kind), "rustBatch_warning", "warning", "condition"),
+    c(list(message = message, call = call), fields)
+  ))
+}
+
 # The call by which the user entered this package: of the functions that are running now, the
 # outermost of ours that is reached through ours and R's own (tryCatch(), lapply()) alone.
 calling_frame <- function() {

@@ -6,6 +6,12 @@ cluster_start <- function(file, fields, worker, r) {
   unwrap(.Call(wrap__cluster_start, file, fields, worker, r))
 }
 
+# The address of the Redis that a cluster would use, where others can see what is said to it; else
+# `NULL`. Asks nobody.
+cluster_exposed <- function(file, fields) {
+  unwrap(.Call(wrap__cluster_exposed, file, fields))
+}
+
 # Fails when a cluster can't run a loop: it has been stopped, is lost, or is another process'.
 cluster_check <- function(cluster) {
   unwrap(.Call(wrap__cluster_check, cluster))

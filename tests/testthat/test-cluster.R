@@ -223,6 +223,58 @@ test_as_user("with redis = the server is used, cleaned up, and left running", {
   expect_true(all(lives > 0))
 })
 
+test_as_user("a Redis that others can listen to is warned of, once and before it is asked", {
+  port <- local_redis()
+  # The same server, by an address that is not this machine's own.
+  url <- sprintf("redis://0.0.0.0:%d", port)
+  said <- signals(cluster <- local_cluster(1, redis = url))
+  expect_length(said, 1L)
+  expect_match(said, "^warning: The connection to `redis://0.0.0.0:[0-9]+` is not encrypted\n")
+  expect_match(said, "password.*rediss://.*ssh -L")
+  expect_identical(signals(foreach(i = 1:2) %dopar% i), character())
+  stopCluster(cluster)
+  warning <- expect_warning(
+    expect_error(
+      makeCluster(redis = "redis://user:s3cret@no-such-host.invalid"),
+      class = "rustBatch_error_unreachable"
+    ),
+    class = "rustBatch_warning_plain"
+  )
+  expect_false(grepl("s3cret", conditionMessage(warning)))
+  expect_identical(warning$address, "redis://no-such-host.invalid:6379")
+  expect_identical(conditionCall(warning)[[1]], quote(makeCluster))
+})
+
+test_as_user("a Redis on this machine is not warned of", {
+  expect_identical(signals(stopCluster(makeCluster(1))), character())
+  port <- local_redis()
+  for (host in c("127.0.0.1", "localhost")) {
+    url <- sprintf("redis://%s:%d", host, port)
+    expect_identical(signals(stopCluster(makeCluster(1, redis = url))), character())
+  }
+})
+
+# A Redis that dies ----
+
+test_as_user("a loop goes on when its private Redis is killed", {
+  cluster <- local_cluster(2)
+  redis <- intersect(running("redis-server"), cluster_processes())
+  expect_length(redis, 1L)
+  begun <- tempfile("begun-")
+  system(sprintf(
+    "(while [ ! -e %s ]; do sleep 0.02; done; kill -9 %d)", begun, redis
+  ), wait = FALSE)
+  value <- foreach(i = 1:40, .combine = c, .options.rustBatch = chunks_of(2)) %dopar% {
+    if (i == 5) file.create(begun)
+    Sys.sleep(0.05)
+    i
+  }
+  expect_identical(value, 1:40)
+  expect_output(print(cluster), "running")
+  expect_gone(redis)
+  expect_identical(foreach(i = 1:3, .combine = c) %dopar% i, 1:3)
+})
+
 # What stays constant ----
 
 test_as_user("fifty loops leave descriptors, memory and processes as they were", {

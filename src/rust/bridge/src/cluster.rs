@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use extendr_api::prelude::*;
+use rustbatch_protocol::bootstrap::Address;
 use rustbatch_protocol::{BlobRef, Seal};
 use rustbatch_provision::{Programs, Running, Spec, prepare};
 use rustbatch_queue::{Client, check_server};
@@ -142,6 +143,19 @@ fn cluster_start(file: Robj, fields: Robj, worker: Robj, r: Robj) -> Robj {
     })
 }
 
+/// The address of the Redis that a cluster would use, where others can see what is said to it; else
+/// `NULL`. Asks nobody.
+#[extendr]
+fn cluster_exposed(file: Robj, fields: Robj) -> Robj {
+    entry(|| {
+        let spec = config::read(&file, &fields)?;
+        match spec.redis.map(|server| server.address).filter(Address::is_exposed) {
+            Some(address) => values::text(&address.to_string()),
+            None => Ok(values::null()),
+        }
+    })
+}
+
 async fn start(
     spec: Spec,
     programs: Programs,
@@ -226,6 +240,7 @@ fn cluster_describe(cluster: Robj) -> Robj {
 extendr_module! {
     mod cluster;
     fn cluster_start;
+    fn cluster_exposed;
     fn cluster_check;
     fn cluster_stop;
     fn cluster_describe;
