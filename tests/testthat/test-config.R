@@ -150,7 +150,7 @@ test_that("where nothing listens, it is said what was tried", {
     makeCluster(1, redis = url), "unreachable", sprintf("127.0.0.1:%d", port), "refused"
   ))
   expect_lt(took, 8)
-  expect_refused(makeCluster(1, redis = "redis://no.such.host.invalid"), "unreachable")
+  expect_refused(makeCluster(1, redis = "rediss://no.such.host.invalid"), "unreachable")
 })
 
 test_that("something else than Redis is told from it", {

@@ -223,6 +223,15 @@ async fn a_server_that_is_not_the_one_is_refused_at_once() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn clocks_may_differ_by_less_than_an_hour_and_work_end_late() {
+    let minute = Duration::from_secs(60);
+    for from in [SystemTime::now() + 59 * minute, SystemTime::now() - 2 * DAY + minute] {
+        let network = Network::start_as(|plan| plan.from = from);
+        check(&network.client()).await.expect("a client is let in");
+    }
+}
+
 /// What does not speak TLS at all is not waited for, either.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_in_the_clear_is_no_tls_server() {

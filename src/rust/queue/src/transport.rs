@@ -116,3 +116,26 @@ pub(crate) fn distrust(error: &RedisError) -> Option<String> {
     };
     Some(reason)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustbatch_protocol::bootstrap::Authority;
+
+    #[test]
+    fn whatever_goes_by_tcp_is_sent_at_once_and_its_line_looked_after() {
+        let authority = Authority { certificate: String::new(), name: "name".into() };
+        for address in [
+            Address::Tcp("h".into(), 1),
+            Address::Tls("h".into(), 1),
+            Address::Pinned("h".into(), 1, authority),
+        ] {
+            let server = Server { address, username: None, password: None, database: 0 };
+            let (client, _) = open(&server).unwrap();
+            let settings = client.get_connection_info().tcp_settings();
+            assert!(settings.nodelay() && settings.keepalive().is_some(), "{}", server.address);
+            #[cfg(target_os = "linux")]
+            assert_eq!(settings.user_timeout(), Some(UNHEARD), "{}", server.address);
+        }
+    }
+}

@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use nix::sys::signal::SigSet;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 /// The worker of rustBatch. The R package starts it; there is no need to do so by hand.
 #[derive(Parser)]
@@ -72,9 +73,10 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 }
 
 /// Reads one line of JSON from standard input, which stays open as the life line. The text is not
-/// quoted in an error: it holds secrets.
+/// quoted in an error, and wiped: it holds secrets.
 fn bootstrap<T: DeserializeOwned>() -> io::Result<T> {
-    let mut line = String::new();
+    // A text that outgrows its place leaves a copy behind.
+    let mut line = Zeroizing::new(String::with_capacity(1 << 16));
     io::stdin().lock().read_line(&mut line)?;
     serde_json::from_str(&line).map_err(|e| {
         io::Error::other(format!("standard input is no bootstrap (column {})", e.column()))
