@@ -103,7 +103,8 @@ warn_of_plain <- function(address) {
     "The connection to `", address, "` is not encrypted\n",
     "* What tasks and results hold is sealed, but others on the way can see the password, and who ",
     "asks for what.\n",
-    "* Use `rediss://`, or a tunnel: `ssh -L 6379:localhost:6379 host` and `redis://localhost:6379`."
+    "* Use `rediss://`, or a tunnel: `ssh -L 6379:localhost:6379 host`, then ",
+    "`redis://localhost:6379`."
   ), list(address = address))
 }
 
