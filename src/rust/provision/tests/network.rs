@@ -361,7 +361,7 @@ async fn one_whose_life_is_over_ends() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_life_line_ends_it_here_as_well() {
     let place = tempfile::tempdir().expect("a folder");
-    let plan = Plan { lifeline: true, ..plan(place.path()) };
+    let plan = Plan { lifeline: true, life: 2 * SOON, ..plan(place.path()) };
     let folder = plan.folder.clone();
     let line = NetworkServer::new(plan).expect("a server").line().expect("a line");
     let mut child =
