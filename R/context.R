@@ -50,7 +50,7 @@ session_options <- c(
   "stringsAsFactors", "ts.eps", "useFancyQuotes", "warn", "width"
 )
 
-# Taking the whole list and leaving most of it takes a fifth of the time that asking one by one does.
+# Taking the whole list and leaving most of it takes a fifth of the time of asking one by one.
 current_options <- function() {
   now <- as.list(.Options)
   now[names(now) %in% session_options]

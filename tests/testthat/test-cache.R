@@ -1,8 +1,8 @@
 # The export cache is never wrong: an object is used, changed by every way there is, and used again;
 # what the tasks saw is what they see on a PSOCK cluster, which sends everything anew.
 
-# Two loops over an object that `make` makes, with `change` between them. `change` may return the object
-# to use from then on, or change it where it is and return NULL. What `look` saw in both loops.
+# Two loops over an object that `make` makes, with `change` between them, which returns the object
+# to use from then on, or changes it where it is and returns NULL. Returns what `look` saw in both.
 two_loops <- function(make, change, look) {
   x <- make()
   first <- foreach(i = 1:3) %dopar% look(x)

@@ -292,7 +292,8 @@ test_as_user("fifty loops leave descriptors, memory and processes as they were",
     threads <- length(dir("/proc/self/task"))
     list(pids = pids, files = files, threads = threads, memory = memory)
   }
-  # Until R's heap has found its size.
+  # Until R has compiled what it runs, and its heap has found its size.
+  foreach(i = 1:10000) %dopar% i
   for (k in 1:100) loop()
   before <- look()
   for (k in 1:50) loop()
