@@ -33,6 +33,9 @@ const SCRIPT: &str = concat!(
     "})\n.rustBatch()\n"
 );
 
+/// What R does first. Given the script as its file, it would parse it anew after every line.
+const READ_SCRIPT: &str = "eval(parse('/dev/fd/5',keep.source=FALSE))";
+
 /// How long an interrupted evaluator may take to answer.
 const INTERRUPT: Duration = Duration::from_secs(1);
 
@@ -131,7 +134,7 @@ impl Evaluator {
         let (script, mut writer) = io::pipe()?;
         let mut command = exec::command(r, Some(OOM_SCORE))?;
         command
-            .args(["--no-echo", "--no-restore", "--no-save", "--no-init-file", "--file=/dev/fd/5"])
+            .args(["--no-echo", "--no-restore", "--no-save", "--no-init-file", "-e", READ_SCRIPT])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
