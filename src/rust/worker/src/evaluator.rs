@@ -34,7 +34,7 @@ const SCRIPT: &str = concat!(
 );
 
 /// What R does first. Given the script as its file, it would parse it anew after every line.
-const READ_SCRIPT: &str = "eval(parse('/dev/fd/5',keep.source=FALSE))";
+const READ_SCRIPT: &str = "eval(suppressWarnings(parse('/dev/fd/5',keep.source=FALSE)))";
 
 /// How long an interrupted evaluator may take to answer.
 const INTERRUPT: Duration = Duration::from_secs(1);
