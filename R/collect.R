@@ -74,6 +74,9 @@ make_feeder <- function(obj, it, expr) {
     if (event$kind == "signal") {
       return(tell_now(event$report[[1]]))
     }
+    if (event$kind == "notice") {
+      return(message(event$report))
+    }
     for (piece in pieces(event)) {
       received <<- received + length(piece$tasks)
       failures <<- c(failures, piece$failures)
@@ -168,7 +171,8 @@ event_values <- function(event) {
     crashed = {
       crash <- crash_error(event)
       list(values = list(crash))
-    }
+    },
+    lost = list(values = list(lost_error(event)))
   )
 }
 
@@ -191,6 +195,17 @@ refuse <- function(event) {
     ),
     list(worker = event$worker),
     parent = error
+  )
+}
+
+# A task whose host was lost each time that it ran alone.
+lost_error <- function(event) {
+  failure_condition(
+    "lost", paste0(
+      "the task's host was lost ", event$report, " times\n",
+      "* Does the task need more memory than its host has?"
+    ),
+    event["worker"]
   )
 }
 

@@ -13,7 +13,13 @@ impl From<provision::Error> for Raised {
 
 impl From<queue::Error> for Raised {
     fn from(error: queue::Error) -> Self {
-        Self::new(error.kind(), error.to_string())
+        let raised = Self::new(error.kind(), error.to_string());
+        match error {
+            queue::Error::Away { finished, open, .. } => {
+                raised.with_field("finished", finished).with_field("open", open)
+            }
+            _ => raised,
+        }
     }
 }
 

@@ -193,6 +193,12 @@ impl Loop {
                     ("worker", values::text(worker.as_str())?),
                 ]);
             }
+            Event::Notice(notice) => {
+                return values::named_list(&[
+                    ("kind", values::text("notice")?),
+                    ("report", values::text(&notice.to_string())?),
+                ]);
+            }
             Event::Failed(error) => return Err(error.into()),
         };
         let elapsed = Duration::from_micros(outcome.elapsed_us);
@@ -200,6 +206,7 @@ impl Loop {
         let report = match &outcome.report {
             Report::Values(_) => values::list(&[serial::unserialize(&bytes)?])?,
             Report::Refused(_) => values::list(&[serial::unserialize(&bytes)?])?,
+            Report::Lost(times) => values::integers(&[times.cast_signed()])?,
             Report::Crashed(cause) => values::named_list(&[
                 ("message", values::text(&cause.words())?),
                 ("signal", number(cause.signal)?),
@@ -230,6 +237,7 @@ fn kind(outcome: &Outcome) -> &'static str {
         Report::Values(_) => "values",
         Report::Refused(_) => "refused",
         Report::Crashed(_) => "crashed",
+        Report::Lost(_) => "lost",
     }
 }
 

@@ -37,6 +37,8 @@ pub enum Report {
     Crashed(Cause),
     /// The worker could not even begin: the context does not load there (a missing package).
     Refused(Payload),
+    /// The task's host was lost each time the task ran alone; so often.
+    Lost(u32),
 }
 
 /// Why an R process died.

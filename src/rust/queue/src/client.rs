@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use redis::Pipeline;
@@ -11,10 +11,15 @@ use rustbatch_protocol::{
     BlobHash, BlobRef, ClientId, Control, ControlMessage, JobId, Keys, Seal, WorkerId,
 };
 
-use crate::{BEAT, Error, LEASE, Link, TTL, blob, ms, script};
+use crate::sweep::{Sweeper, sweep};
+use crate::trouble::Troubles;
+use crate::{Error, Link, TTL, Timing, blob, ms, script};
 
-/// How long a client waits for a server that went away.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a part of something large may take.
+const LONG: Duration = Duration::from_secs(60);
+
+/// How long is waited before Redis is asked again whether it has room.
+pub(crate) const AGAIN: Duration = Duration::from_millis(100);
 
 /// How many bytes of exports may stay in Redis for the next loop, beyond those of open jobs.
 const SHELF: u64 = 256 << 20;
@@ -35,6 +40,14 @@ pub struct Client {
 pub(crate) struct Shared {
     pub server: Server,
     pub link: Link,
+    /// For the heartbeat alone: it waits behind nothing.
+    pulse: Link,
+    /// For what is large.
+    pub bulk: Link,
+    pub timing: Timing,
+    pub troubles: Troubles,
+    /// How many bytes the open chunks of a job may take in Redis.
+    pub room: u64,
     pub keys: Keys,
     pub seal: Seal,
     pub id: ClientId,
@@ -53,8 +66,26 @@ impl Client {
     /// # Errors
     /// Those of [`Link::call`].
     pub async fn connect(server: Server, seal: Seal) -> Result<Self, Error> {
+        Self::connect_with(server, seal, Timing::default()).await
+    }
+
+    /// The same with other times than the usual ones.
+    ///
+    /// # Errors
+    /// Those of [`Link::call`].
+    pub async fn connect_with(server: Server, seal: Seal, timing: Timing) -> Result<Self, Error> {
+        let long = Timing { response: LONG.max(timing.response), ..timing };
+        let troubles = Troubles::default();
+        let pulse = Link::with(&server, &timing)?.telling(&troubles);
+        // The rest is for results: if arguments took all, none could come back.
+        let room = limit(&pulse).await?.map_or(u64::MAX, |limit| limit / 4);
         let shared = Arc::new(Shared {
-            link: Link::new(&server, PATIENCE)?,
+            link: Link::with(&server, &timing)?.telling(&troubles).ending_when_full(),
+            pulse,
+            room,
+            bulk: Link::with(&server, &long)?.telling(&troubles).ending_when_full(),
+            timing,
+            troubles,
             keys: Keys::new(seal.cluster()),
             id: ClientId::random()?,
             readers: Mutex::new(Vec::new()),
@@ -67,7 +98,8 @@ impl Client {
         let weak = Arc::downgrade(&shared);
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(BEAT).await;
+                // Twice as often as a lease needs, so that a worker's death is seen in time.
+                tokio::time::sleep(timing.beat / 2).await;
                 let Some(shared) = weak.upgrade() else { return };
                 // A beat that fails is made up by the next; a job says what is wrong.
                 let _ = shared.beat().await;
@@ -107,8 +139,17 @@ impl Client {
     /// # Errors
     /// Those of [`blob::put`].
     pub async fn export(&self, bytes: &Bytes) -> Result<BlobRef, Error> {
-        let shared = &self.shared;
-        let blob = blob::put(&shared.link, &shared.keys, &shared.seal, "", bytes).await?;
+        let Shared { bulk, keys, seal, timing, .. } = &*self.shared;
+        let started = Instant::now();
+        let blob = loop {
+            match blob::put(bulk, keys, seal, "", bytes).await {
+                // What is received meanwhile makes room.
+                Err(Error::Full { .. }) if started.elapsed() < timing.stall => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                done => break done?,
+            }
+        };
         self.remember(blob);
         Ok(blob)
     }
@@ -161,11 +202,20 @@ impl Client {
     }
 }
 
+/// The server's limit of memory, in bytes, where it has one.
+async fn limit(link: &Link) -> Result<Option<u64>, Error> {
+    let mut pipe = Pipeline::new();
+    pipe.cmd("INFO").arg("memory");
+    let (info,): (String,) = link.call(&pipe).await?;
+    let limit = info.lines().find_map(|line| line.strip_prefix("maxmemory:")?.trim().parse().ok());
+    Ok(limit.filter(|&limit| limit > 0))
+}
+
 impl Shared {
+    /// The heartbeat: renews the client's lease and sweeps.
     async fn beat(&self) -> Result<(), Error> {
-        let mut pipe = Pipeline::new();
-        pipe.cmd("SET").arg(self.keys.client(&self.id)).arg(1).arg("PX").arg(ms(LEASE)).ignore();
-        self.link.call(&pipe).await
+        let sweeper = Sweeper::Client(self.id.as_str());
+        sweep(&self.pulse, &self.keys, &self.seal, &self.timing, sweeper).await
     }
 
     pub async fn roll(&self) -> Result<Roll, Error> {
@@ -203,10 +253,8 @@ impl Shared {
     /// read, so that it can't miss it.
     pub async fn drop_job(&self, job: &JobId, running: bool) -> Result<(), Error> {
         let mut pipe = Pipeline::new();
-        let events = self.keys.events(job);
-        script::invoke(&mut pipe, &script::DROP, &self.keys.ring()).arg(job.as_str()).ignore();
-        pipe.cmd("XADD").arg(&events).arg(LAST).arg(&["k", "z"]).ignore();
-        pipe.cmd("PEXPIRE").arg(&events).arg(ms(BEAT)).ignore();
+        script::invoke(&mut pipe, &script::DROP, &self.keys.ring()).arg(job.as_str());
+        pipe.arg(LAST).arg(ms(self.timing.beat)).ignore();
         self.link.call::<()>(&pipe).await?;
         if running {
             self.tell_all(&Control::Drop(job.clone())).await?;
@@ -238,7 +286,7 @@ impl Shared {
     /// A link for reading events: one that a job before has given back, or a new one.
     pub fn reader(&self) -> Result<Link, Error> {
         let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        kept.map_or_else(|| Link::new(&self.server, PATIENCE), Ok)
+        kept.map_or_else(|| Link::with(&self.server, &self.timing), Ok)
     }
 
     pub fn give_back(&self, reader: Link) {

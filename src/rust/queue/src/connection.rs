@@ -1,9 +1,9 @@
 //! One connection to Redis that comes back: every call may be repeated, so every call is.
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, ErrorKind, FromRedisValue, Pipeline, RedisError, ServerErrorKind, Value,
@@ -11,14 +11,14 @@ use redis::{
 use rustbatch_protocol::bootstrap::Server;
 use tokio::sync::Mutex;
 
+use crate::event::Notice;
+use crate::patience::{Failed, code, crossing, passing, pauses};
 use crate::transport::{self, Place};
-use crate::{Error, script};
+use crate::trouble::{Troubles, Witness};
+use crate::{Error, Timing, script};
 
 /// How long one attempt to connect may take.
-const CONNECT: Duration = Duration::from_secs(5);
-
-/// How long an answer may take beyond what the command itself waits.
-const RESPONSE: Duration = Duration::from_secs(15);
+pub(crate) const CONNECT: Duration = Duration::from_secs(5);
 
 /// A connection to one server, made when first used and made again when lost.
 ///
@@ -28,19 +28,31 @@ pub struct Link {
     address: String,
     client: redis::Client,
     place: Option<Place>,
-    patience: Duration,
+    timing: Timing,
     generation: AtomicU64,
     /// The shortest time that a call has taken, in microseconds.
     fastest: AtomicU64,
     connection: Mutex<Option<MultiplexedConnection>>,
+    witness: Option<Witness>,
+    /// Whether a call ends at once when Redis is out of memory.
+    full_ends: bool,
 }
 
 impl Link {
-    /// A link to `server`; a call gives up after `patience` without an answer. Does not connect yet.
+    /// A link to `server`; a call gives up after `patience` without success. Does not connect yet.
     ///
     /// # Errors
     /// [`Error::Unreachable`] when the address cannot be one.
     pub fn new(server: &Server, patience: Duration) -> Result<Self, Error> {
+        let timing = Timing { patience, forbearance: patience, ..Timing::default() };
+        Self::with(server, &timing)
+    }
+
+    /// A link to `server` with these times. Does not connect yet.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when the address cannot be one.
+    pub fn with(server: &Server, timing: &Timing) -> Result<Self, Error> {
         let address = server.address.to_string();
         let (client, place) = transport::open(server)
             .map_err(|e| Error::Unreachable { address: address.clone(), reason: e.to_string() })?;
@@ -48,11 +60,27 @@ impl Link {
             address,
             client,
             place,
-            patience,
+            timing: *timing,
             generation: AtomicU64::new(0),
             fastest: AtomicU64::new(u64::MAX),
             connection: Mutex::new(None),
+            witness: None,
+            full_ends: false,
         })
+    }
+
+    /// The same link, which tells `troubles` what it waits for.
+    #[must_use]
+    pub(crate) fn telling(mut self, troubles: &Troubles) -> Self {
+        self.witness = Some(Witness::new(troubles.clone()));
+        self
+    }
+
+    /// The same link, whose calls end with [`Error::Full`] when Redis is out of memory.
+    #[must_use]
+    pub(crate) fn ending_when_full(mut self) -> Self {
+        self.full_ends = true;
+        self
     }
 
     /// How often the link has connected. A change tells that what Redis said before may be lost.
@@ -68,7 +96,7 @@ impl Link {
         }
     }
 
-    /// Sends a pipeline and reads its answers, connecting and repeating for as long as `patience`
+    /// Sends a pipeline and reads its answers, connecting and repeating for as long as patience
     /// allows. The answers to ignored commands are left out.
     ///
     /// Not cancel-safe while a blocking pop is under way: the server would still pop for it.
@@ -76,29 +104,79 @@ impl Link {
     /// # Errors
     /// Those of [`Error`] that concern a server.
     pub async fn call<T: FromRedisValue>(&self, pipe: &Pipeline) -> Result<T, Error> {
+        let value = self.insist(pipe, None).await?.unwrap_or(Value::Nil);
+        T::from_redis_value(value).map_err(|e| self.failure(&e.into()))
+    }
+
+    /// As [`Link::call`], but over the connection of this [`Link::generation`] alone: `None` as soon
+    /// as there is another, over which nothing has been sent yet.
+    ///
+    /// # Errors
+    /// Those of [`Link::call`].
+    pub async fn call_over<T: FromRedisValue>(
+        &self,
+        generation: u64,
+        pipe: &Pipeline,
+    ) -> Result<Option<T>, Error> {
+        let value = self.insist(pipe, Some(generation)).await?;
+        value.map(T::from_redis_value).transpose().map_err(|e| self.failure(&e.into()))
+    }
+
+    async fn insist(&self, pipe: &Pipeline, over: Option<u64>) -> Result<Option<Value>, Error> {
         let mut slot = self.connection.lock().await;
-        let started = Instant::now();
-        let mut pauses = pauses();
+        let mut pauses = pauses(self.timing.pause);
+        let mut failed = Failed::default();
         loop {
-            match self.attempt(&mut slot, pipe).await {
+            let began = Instant::now();
+            let connected = slot.is_some();
+            let error = match self.attempt(&mut slot, pipe, over).await {
                 Ok(value) => {
-                    return T::from_redis_value(value).map_err(|e| self.failure(&e.into()));
-                }
-                Err(error) if !passing(&error) => return Err(self.failure(&error)),
-                Err(error) if started.elapsed() >= self.patience => {
-                    return Err(self.failure(&error));
-                }
-                Err(error) => {
-                    tracing::debug!(address = self.address, %error, "again");
-                    // What has become a replica may be the wrong server: its name may mean another.
-                    let replica = matches!(code(&error).as_deref(), Some("READONLY" | "UNBLOCKED"));
-                    if error.is_io_error() || replica {
-                        *slot = None;
+                    if connected {
+                        let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                        self.fastest.fetch_min(took, Ordering::Relaxed);
                     }
+                    if let Some(witness) = &self.witness {
+                        witness.end();
+                    }
+                    return Ok(value);
                 }
+                Err(error) => error,
+            };
+            let code = code(&error);
+            // A server that spoke Redis a moment ago was spoilt on the way.
+            let spoilt = connected && error.kind() == ErrorKind::Parse;
+            if !spoilt {
+                self.bear(&error, code.as_deref())?;
             }
-            tokio::time::sleep(pauses.next().unwrap_or(CONNECT)).await;
+            tracing::debug!(address = self.address, %error, "again");
+            // What has become a replica may be the wrong server: its name may mean another.
+            if spoilt
+                || error.is_io_error()
+                || matches!(code.as_deref(), Some("READONLY" | "UNBLOCKED"))
+            {
+                *slot = None;
+            }
+            let pause = pauses.next().unwrap_or(self.timing.pause);
+            tokio::time::sleep(pause).await;
+            if failed.add(&self.timing, code.is_some(), began.elapsed()) {
+                return Err(self.failure(&error));
+            }
         }
+    }
+
+    /// Says whether the error is one to wait out, and tells the user where it may take long.
+    fn bear(&self, error: &RedisError, code: Option<&str>) -> Result<(), Error> {
+        if code == Some("OOM") && self.full_ends {
+            return Err(Error::Full { address: self.address.clone() });
+        }
+        if !passing(error) {
+            return Err(self.failure(error));
+        }
+        if let (Some(witness), Some("MISCONF" | "LOADING")) = (&self.witness, code) {
+            let (address, reason) = (self.address.clone(), error.to_string());
+            witness.begin(Notice::Waiting { address, reason });
+        }
+        Ok(())
     }
 
     /// One attempt. A server that forgot the scripts is given them and asked again.
@@ -106,16 +184,17 @@ impl Link {
         &self,
         slot: &mut Option<MultiplexedConnection>,
         pipe: &Pipeline,
-    ) -> Result<Value, RedisError> {
+        over: Option<u64>,
+    ) -> Result<Option<Value>, RedisError> {
         let mut connection = match slot {
             Some(connection) => connection.clone(),
-            None => {
-                let mut fresh = self.connect().await?;
-                script::load_all().exec_async(&mut fresh).await?;
-                self.generation.fetch_add(1, Ordering::AcqRel);
-                slot.insert(fresh).clone()
-            }
+            None => slot.insert(self.connect_anew().await?).clone(),
         };
+        if over.is_some_and(|over| over != self.generation()) {
+            return Ok(None);
+        }
+        let longest = self.timing.response + self.timing.beat + crossing(pipe);
+        connection.set_response_timeout(longest);
         match pipe.query_async(&mut connection).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 script::load_all().exec_async(&mut connection).await?;
@@ -123,13 +202,27 @@ impl Link {
             }
             answer => answer,
         }
+        .map(Some)
+    }
+
+    /// A new connection, which knows the scripts.
+    async fn connect_anew(&self) -> Result<MultiplexedConnection, RedisError> {
+        let fresh = async {
+            let mut fresh = self.connect().await?;
+            script::load_all().exec_async(&mut fresh).await?;
+            Ok::<_, RedisError>(fresh)
+        };
+        let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+        let fresh = tokio::time::timeout(CONNECT, fresh).await.map_err(late)??;
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        Ok(fresh)
     }
 
     /// A new connection, on which nothing has been said. Cancel-safe.
     pub(crate) async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
         let mut config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(Some(RESPONSE));
+            .set_response_timeout(Some(self.timing.response));
         if let Some(place) = &self.place {
             config = config.set_dns_resolver(place.clone());
         }
@@ -158,42 +251,6 @@ impl Link {
             _ => Error::Unreachable { address, reason },
         }
     }
-}
-
-/// Exponential back-off with jitter, 10 ms to 5 s, without end.
-fn pauses() -> impl Iterator<Item = Duration> {
-    ExponentialBuilder::new()
-        .with_jitter()
-        .with_min_delay(Duration::from_millis(10))
-        .with_max_delay(Duration::from_secs(5))
-        .without_max_times()
-        .build()
-}
-
-/// Whether waiting may mend the error: a lost connection, a server that loads, saves, fails over, or
-/// is out of memory. A server that can't be trusted is none that was lost.
-fn passing(error: &RedisError) -> bool {
-    (error.is_io_error() && transport::distrust(error).is_none())
-        || code(error).is_some_and(|code| {
-            matches!(
-                code.as_str(),
-                "OOM"
-                    | "MISCONF"
-                    | "LOADING"
-                    | "READONLY"
-                    | "UNBLOCKED"
-                    | "BUSY"
-                    | "MASTERDOWN"
-                    | "TRYAGAIN"
-                    | "CLUSTERDOWN"
-            )
-        })
-}
-
-/// The code of the server's first refusal. Of a pipeline, the error itself has none.
-fn code(error: &RedisError) -> Option<String> {
-    let refusals = error.clone().into_server_errors()?;
-    refusals.first().map(|(_, refusal)| refusal.code().to_owned())
 }
 
 /// Checks that what answers is a Redis that can serve as a queue: reachable, Redis, 6.2 at least,

@@ -64,6 +64,30 @@ pub enum Error {
         /// What it should be.
         advice: &'static str,
     },
+    /// Redis stayed away while a job was open.
+    #[error(
+        "Redis at `{address}` has not answered for {seconds} s: {reason}\n* {finished} tasks had finished, {open} had not."
+    )]
+    Away {
+        /// The server's address.
+        address: String,
+        /// What the last attempt said.
+        reason: String,
+        /// For how long, in seconds.
+        seconds: u64,
+        /// How many tasks had come back.
+        finished: u64,
+        /// How many published tasks had not.
+        open: u64,
+    },
+    /// The server is out of memory.
+    #[error(
+        "Redis at `{address}` is out of memory\n* Raise its `maxmemory`, or send smaller arguments and results."
+    )]
+    Full {
+        /// The server's address.
+        address: String,
+    },
     /// No live worker, and none starting.
     #[error("No worker has been alive for {seconds} s, so {open} tasks can't be finished")]
     NoWorkers {
@@ -96,14 +120,14 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Unreachable { .. } => "unreachable",
+            Self::Unreachable { .. } | Self::Away { .. } => "unreachable",
             Self::Foreign { .. } => "foreign",
             Self::Version { .. } => "version",
             Self::Credentials { .. } => "credentials",
             Self::Untrusted { .. } => "untrusted",
             Self::Setting { .. } => "setting",
             Self::NoWorkers { .. } | Self::BlobGone(_) => "lost",
-            Self::Refused { .. } => "refused",
+            Self::Refused { .. } | Self::Full { .. } => "refused",
             Self::Protocol(_) => "corrupt",
             Self::Closed => "closed",
         }

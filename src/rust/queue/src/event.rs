@@ -1,6 +1,7 @@
 //! What goes into a job and what comes out of it: its specification, commands, and events.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use bytes::Bytes;
 use rustbatch_protocol::{BlobHash, BlobRef, ChunkName, Outcome, WorkerId};
@@ -37,8 +38,40 @@ pub enum Event {
         /// The worker.
         worker: WorkerId,
     },
+    /// Something that the user should know, and that mends itself.
+    Notice(Notice),
     /// The job can't go on.
     Failed(Error),
+}
+
+/// What is told to the user once, while the job goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// Redis answers, but refuses for the moment: it loads its data, or can't save.
+    Waiting {
+        /// The server's address.
+        address: String,
+        /// What it said.
+        reason: String,
+    },
+    /// Redis has lost what was queued.
+    Republished {
+        /// How many tasks have been published again.
+        tasks: u64,
+    },
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Waiting { address, reason } => {
+                write!(f, "Waiting for Redis at `{address}`: {reason}")
+            }
+            Self::Republished { tasks } => {
+                write!(f, "Redis has lost the queue: {tasks} tasks were published again")
+            }
+        }
+    }
 }
 
 /// What a job is made of.

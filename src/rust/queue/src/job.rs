@@ -1,8 +1,8 @@
 //! A job as the client sees it: chunks go out, events come in, and what is lacking is published
 //! again whenever Redis may have forgotten it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustbatch_protocol::{ChunkName, JobId};
 use tokio::sync::mpsc;
@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::Error;
 use crate::client::Client;
 use crate::event::{Command, JobSpec, Sender};
-use crate::pump::Pump;
+use crate::pump::{Pump, Told};
 use crate::reader::read;
 
 /// An open job. Dropping it ends the job as [`Job::close`] does, without waiting.
@@ -19,6 +19,7 @@ pub struct Job {
     id: JobId,
     commands: mpsc::UnboundedSender<Command>,
     rejected: Arc<AtomicU64>,
+    failure: Arc<OnceLock<Error>>,
 }
 
 impl Job {
@@ -33,15 +34,18 @@ impl Job {
         let shared = Arc::clone(&client.shared);
         let (link, key) = (shared.reader()?, shared.keys.events(&id));
         let counter = Arc::clone(&rejected);
-        let pump = Pump::new(id.clone(), spec, events, counter, Arc::clone(&shared));
+        let failure = Arc::new(OnceLock::new());
+        let told = Told { events, rejected: counter, failure: Arc::clone(&failure) };
+        let pump = Pump::new(id.clone(), spec, told, Arc::clone(&shared));
         let (entries, arrivals) = mpsc::channel(16);
+        let wait = shared.timing.beat;
         let reader = tokio::spawn(async move {
-            if let Some(link) = read(link, key, entries).await {
+            if let Some(link) = read(link, key, wait, entries).await {
                 shared.give_back(link);
             }
         });
         tokio::spawn(pump.run(inbox, arrivals, reader));
-        Ok(Self { id, commands, rejected })
+        Ok(Self { id, commands, rejected, failure })
     }
 
     /// The job's id.
@@ -59,8 +63,11 @@ impl Job {
     /// Publishes a chunk with its serialized arguments. Returns at once; never blocks.
     ///
     /// # Errors
-    /// [`Error::Closed`] when the job has failed or been closed.
+    /// [`Error::Closed`] when the job has been closed; the failure when it has failed.
     pub fn push(&self, name: ChunkName, arguments: Vec<u8>) -> Result<(), Error> {
+        if let Some(failure) = self.failure.get() {
+            return Err(failure.clone());
+        }
         self.commands.send(Command::Push(name, arguments)).map_err(|_| Error::Closed)
     }
 

@@ -1,27 +1,26 @@
 //! The pump: it carries a job's chunks to Redis and its events from there, and knows what is lacking.
 
-use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod intake;
+mod look;
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use redis::Pipeline;
 use rustbatch_protocol::{
-    Binding, BlobHash, BlobRef, Chunk, ChunkName, Control, JobId, Kind, Outcome, Payload, Report,
-    WorkerId, blob::INLINE, decode, encode,
+    Binding, BlobRef, Chunk, ChunkName, JobId, Kind, Payload, blob::INLINE, encode,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::client::Shared;
+use crate::client::{AGAIN, Shared};
 use crate::event::{Command, Event, JobSpec, Sender};
 use crate::ledger::{Ledger, Sent, Stored};
 use crate::reader::{Entry, Reading, after};
-use crate::{BEAT, Error, TTL, blob, ms, script};
-
-/// How long a job waits without a live worker before it fails.
-const STALL: Duration = Duration::from_secs(60);
+use crate::{Error, TTL, blob, ms, script};
 
 /// How long a job that is closed waits for its reader, which its last event wakes.
 const FAREWELL: Duration = Duration::from_millis(200);
@@ -36,12 +35,22 @@ struct Trim {
     chunks: Vec<ChunkName>,
 }
 
+/// Where a job tells how it fares.
+pub struct Told {
+    /// What happens.
+    pub events: Sender,
+    /// How much was not genuine.
+    pub rejected: Arc<AtomicU64>,
+    /// Why it can't go on.
+    pub failure: Arc<OnceLock<Error>>,
+}
+
 /// What runs behind a [`crate::Job`].
 pub struct Pump {
     id: JobId,
     spec: JobSpec,
     shared: Arc<Shared>,
-    events: Sender,
+    told: Told,
     ledger: Ledger,
     /// The last event that has been taken in.
     seen: String,
@@ -49,30 +58,37 @@ pub struct Pump {
     said: HashSet<[u8; 16]>,
     spent: Vec<BlobRef>,
     trim: Trim,
-    last_alive: Instant,
-    rejected: Arc<AtomicU64>,
+    /// What Redis has no room for: chunks to seal, names to publish, events to take in.
+    waiting: VecDeque<(ChunkName, Bytes)>,
+    unsent: Vec<ChunkName>,
+    deferred: VecDeque<Entry>,
+    /// Since when Redis has had no room, where it has none.
+    full: Option<Instant>,
+    finished: u64,
+    /// The last look, and for how long no worker has been alive.
+    looked: Instant,
+    alone: Duration,
 }
 
 impl Pump {
-    /// The pump of job `id`; what is not genuine is counted in `rejected`.
-    pub fn new(
-        id: JobId,
-        spec: JobSpec,
-        events: Sender,
-        rejected: Arc<AtomicU64>,
-        shared: Arc<Shared>,
-    ) -> Self {
+    /// The pump of job `id`.
+    pub fn new(id: JobId, spec: JobSpec, told: Told, shared: Arc<Shared>) -> Self {
         Self {
             id,
             spec,
-            events,
+            told,
             ledger: Ledger::default(),
             seen: START.to_owned(),
             said: HashSet::new(),
             spent: Vec::new(),
             trim: Trim::default(),
-            last_alive: Instant::now(),
-            rejected,
+            waiting: VecDeque::new(),
+            unsent: Vec::new(),
+            deferred: VecDeque::new(),
+            full: None,
+            finished: 0,
+            looked: Instant::now(),
+            alone: Duration::ZERO,
             shared,
         }
     }
@@ -84,37 +100,37 @@ impl Pump {
         mut arrivals: mpsc::Receiver<Reading>,
         reader: JoinHandle<()>,
     ) {
-        let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + BEAT, BEAT);
+        let every = self.shared.timing.beat;
+        let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut again = tokio::time::interval(AGAIN);
+        again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let troubles = self.hand_on_troubles();
         let mut closing = None;
         let mut failed = false;
         while closing.is_none() {
             let step = tokio::select! {
                 command = inbox.recv() => {
-                    let mut chunks = Vec::new();
-                    let mut next = command;
-                    closing = loop {
-                        match next {
-                            Some(Command::Push(name, arguments)) => chunks.push((name, arguments)),
-                            Some(Command::Close(done)) => break Some(Some(done)),
-                            None => break Some(None),
-                        }
-                        match inbox.try_recv() {
-                            Ok(command) => next = Some(command),
-                            Err(mpsc::error::TryRecvError::Empty) => break None,
-                            Err(mpsc::error::TryRecvError::Disconnected) => next = None,
-                        }
-                    };
-                    if closing.is_none() && !failed { self.publish(chunks).await } else { Ok(()) }
+                    closing = self.collect(command, &mut inbox);
+                    let idle = closing.is_some() || failed || self.full.is_some();
+                    if idle { Ok(()) } else { self.publish().await }
                 }
-                Some(reading) = arrivals.recv(), if !failed => self.absorb(reading).await,
+                Some(reading) = arrivals.recv(), if !failed => {
+                    let done = self.absorb(reading).await;
+                    // What came may have made room.
+                    let goes_on = done.is_ok() && self.full.is_none() && !self.waiting.is_empty();
+                    if goes_on { self.publish().await } else { done }
+                }
                 _ = beat.tick(), if !failed => self.look().await,
+                _ = again.tick(), if self.full.is_some() && !failed => self.retry().await,
             };
-            if let Err(error) = step {
+            if let Err(error) = self.make_room(step) {
                 failed = true;
-                let _ = self.events.send(Event::Failed(error));
+                let _ = self.told.failure.set(error.clone());
+                let _ = self.told.events.send(Event::Failed(error));
             }
         }
+        troubles.abort();
         // The last event then shows the reader that nobody listens.
         drop(arrivals);
         let running = self.ledger.tasks() > 0;
@@ -129,52 +145,159 @@ impl Pump {
         }
     }
 
-    async fn publish(&mut self, chunks: Vec<(ChunkName, Vec<u8>)>) -> Result<(), Error> {
-        let Shared { link, keys, seal, .. } = &*self.shared;
-        for blob in self.spec.fresh.extract_if(.., |blob| blob.parts() > 1) {
-            if let Some(bytes) = self.spec.blobs.get(&blob.hash) {
-                blob::put(link, keys, seal, "", bytes).await?;
-            }
-        }
-        let mut names = Vec::with_capacity(chunks.len());
-        for (name, arguments) in chunks {
-            let sent = self.seal(name, arguments).await?;
-            names.push(name);
-            self.ledger.insert(sent);
-        }
-        self.send(&names, false).await
+    /// Tells the user what the links wait for: this pump may itself be waiting in a call.
+    fn hand_on_troubles(&self) -> JoinHandle<()> {
+        let (troubles, events) = (self.shared.troubles.clone(), self.told.events.clone());
+        tokio::spawn(async move {
+            troubles.listen(|notice| events.send(Event::Notice(notice)).is_ok()).await;
+        })
     }
 
-    async fn seal(&self, name: ChunkName, arguments: Vec<u8>) -> Result<Sent, Error> {
-        let Shared { link, keys, seal, .. } = &*self.shared;
-        let label = name.entry(&self.id);
-        let (arguments, stored) = if arguments.len() <= INLINE {
-            (Payload::Inline(arguments), None)
-        } else {
-            let bytes = Bytes::from(arguments);
-            let blob = blob::put(link, keys, seal, &label, &bytes).await?;
-            (Payload::Blob(blob), Some(Arc::new(Stored { blob, bytes })))
+    /// Takes in a command and all behind it; says whether the job is to end, and who waits for it.
+    fn collect(
+        &mut self,
+        command: Option<Command>,
+        inbox: &mut mpsc::UnboundedReceiver<Command>,
+    ) -> Option<Option<tokio::sync::oneshot::Sender<()>>> {
+        let mut next = command;
+        loop {
+            match next {
+                Some(Command::Push(name, arguments)) => {
+                    self.waiting.push_back((name, arguments.into()));
+                }
+                Some(Command::Close(done)) => return Some(Some(done)),
+                None => return Some(None),
+            }
+            match inbox.try_recv() {
+                Ok(command) => next = Some(command),
+                Err(mpsc::error::TryRecvError::Empty) => return None,
+                Err(mpsc::error::TryRecvError::Disconnected) => next = None,
+            }
+        }
+    }
+
+    /// What a step's failure means. A Redis without memory is no failure while results come in, which
+    /// makes room.
+    fn make_room(&mut self, step: Result<(), Error>) -> Result<(), Error> {
+        match step {
+            Err(full @ Error::Full { .. }) => {
+                let since = *self.full.get_or_insert_with(Instant::now);
+                if since.elapsed() < self.shared.timing.stall { Ok(()) } else { Err(full) }
+            }
+            Err(Error::Unreachable { address, reason }) => Err(Error::Away {
+                address,
+                reason,
+                seconds: self.shared.timing.patience.as_secs(),
+                finished: self.finished,
+                open: self.ledger.tasks()
+                    + self.waiting.iter().map(|(n, _)| u64::from(n.n)).sum::<u64>(),
+            }),
+            other => other,
+        }
+    }
+
+    /// Tries again what Redis had no room for.
+    async fn retry(&mut self) -> Result<(), Error> {
+        while let Some(mut entry) = self.deferred.pop_front() {
+            if let Err(error) = self.take_in(&mut entry).await {
+                self.deferred.push_front(entry);
+                return Err(error);
+            }
+        }
+        // What has been received is removed first.
+        self.send(&[], false).await?;
+        self.publish().await?;
+        self.full = None;
+        Ok(())
+    }
+
+    /// Publishes what waits.
+    async fn publish(&mut self) -> Result<(), Error> {
+        let shared = Arc::clone(&self.shared);
+        let Shared { bulk, keys, seal, .. } = &*shared;
+        let large = |blob: &&BlobRef| blob.parts() > 1;
+        while let Some(&blob) = self.spec.fresh.iter().find(large) {
+            if let Some(bytes) = self.spec.blobs.get(&blob.hash) {
+                blob::put(bulk, keys, seal, "", bytes).await?;
+            }
+            self.spec.fresh.retain(|other| other.hash != blob.hash);
+        }
+        let mut room = self.room();
+        while let Some((name, arguments)) = self.waiting.front() {
+            if room == 0 {
+                break;
+            }
+            room = room.saturating_sub(arguments.len() as u64);
+            let stored = if arguments.len() > INLINE {
+                let label = name.entry(&self.id);
+                Some(blob::put(bulk, keys, seal, &label, arguments).await?)
+            } else {
+                None
+            };
+            if let Some((name, arguments)) = self.waiting.pop_front() {
+                let sent = self.seal(name, arguments, stored)?;
+                self.ledger.insert(sent);
+                self.unsent.push(name);
+            }
+        }
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        let names = self.unsent.clone();
+        self.send(&names, false).await?;
+        self.unsent.clear();
+        Ok(())
+    }
+
+    /// How many more bytes Redis may be given. There is room for one chunk always.
+    fn room(&self) -> u64 {
+        let room = self.shared.room;
+        if room == u64::MAX {
+            return room;
+        }
+        let bytes = |sent: &Sent| match &sent.arguments {
+            Some(stored) => stored.blob.length,
+            None => sent.payload.len() as u64,
+        };
+        room.saturating_sub(self.ledger.iter().map(bytes).sum())
+    }
+
+    /// Seals a chunk whose arguments are in Redis where they do not fit the message.
+    fn seal(
+        &self,
+        name: ChunkName,
+        arguments: Bytes,
+        stored: Option<BlobRef>,
+    ) -> Result<Sent, Error> {
+        let (arguments, stored) = match stored {
+            None => (Payload::Inline(arguments.into()), None),
+            Some(blob) => {
+                let bytes = arguments;
+                (Payload::Blob(blob), Some(Arc::new(Stored { blob, bytes })))
+            }
         };
         let chunk = Chunk { context: self.spec.context, arguments, seed: self.spec.seed };
         let text = name.to_string();
         let place = Binding::new(Kind::Chunk, &self.id, &text);
-        let payload = Bytes::from(seal.seal(&place, &encode(&chunk)?)?);
+        let payload = Bytes::from(self.shared.seal.seal(&place, &encode(&chunk)?)?);
         Ok(Sent { name, parent: None, payload, arguments: stored })
     }
 
     /// Publishes the open chunks of these names, and tidies up what has been received.
     async fn send(&mut self, names: &[ChunkName], reopen: bool) -> Result<(), Error> {
-        let Shared { link, keys, id, seal, .. } = &*self.shared;
+        let Shared { link, keys, id, seal, timing, .. } = &*self.shared;
         let mut pipe = Pipeline::new();
         // A blob of one part costs no round trip of its own.
-        for blob in std::mem::take(&mut self.spec.fresh) {
+        let fresh: &[BlobRef] = if names.is_empty() { &[] } else { &self.spec.fresh };
+        for blob in fresh.iter().filter(|blob| blob.parts() == 1) {
             if let Some(bytes) = self.spec.blobs.get(&blob.hash) {
-                blob::add_part(&mut pipe, keys, seal, &blob, bytes, 0)?;
+                blob::add_part(&mut pipe, keys, seal, blob, bytes, 0)?;
             }
         }
         if !names.is_empty() {
             script::invoke(&mut pipe, &script::PUBLISH, &keys.ring());
-            pipe.arg(self.id.as_str()).arg(id.as_str()).arg(ms(TTL)).arg(u8::from(reopen));
+            pipe.arg(self.id.as_str()).arg(id.as_str()).arg(ms(timing.lease)).arg(ms(TTL));
+            pipe.arg(u8::from(reopen));
             for sent in names.iter().filter_map(|name| self.ledger.get(*name)) {
                 let parent = sent.parent.map(|parent| parent.to_string()).unwrap_or_default();
                 pipe.arg(sent.name.to_string()).arg(parent).arg(&sent.payload[..]);
@@ -189,19 +312,25 @@ impl Pump {
             let marks = trim
                 .chunks
                 .iter()
-                .flat_map(|name| ["c", "a", "k", "s"].map(|m| format!("{m}:{name}")));
+                .flat_map(|name| ["c", "a", "k", "s", "l"].map(|m| format!("{m}:{name}")));
             pipe.hdel(keys.job(&self.id), marks.collect::<Vec<_>>()).ignore();
         }
         let spent = std::mem::take(&mut self.spent);
         if !spent.is_empty() {
             pipe.unlink(spent.iter().map(|b| keys.blob(&b.hash)).collect::<Vec<_>>()).ignore();
         }
-        if pipe.is_empty() { Ok(()) } else { link.call(&pipe).await }
+        if !pipe.is_empty() {
+            link.call::<()>(&pipe).await?;
+        }
+        if !names.is_empty() {
+            self.spec.fresh.retain(|blob| blob.parts() > 1);
+        }
+        Ok(())
     }
 
     /// Publishes chunks again, their arguments first, which may be gone with them.
     async fn restore(&mut self, names: &[ChunkName], reopen: bool) -> Result<(), Error> {
-        let Shared { link, keys, seal, .. } = &*self.shared;
+        let Shared { bulk, keys, seal, .. } = &*self.shared;
         let mut last = None;
         for sent in names.iter().filter_map(|name| self.ledger.get(*name)) {
             let Some(stored) = &sent.arguments else {
@@ -210,183 +339,12 @@ impl Pump {
             // Siblings of a split share theirs, and stand side by side.
             if last.replace(stored.blob.hash) != Some(stored.blob.hash) {
                 let label = sent.whole().entry(&self.id);
-                blob::put(link, keys, seal, &label, &stored.bytes).await?;
+                blob::put(bulk, keys, seal, &label, &stored.bytes).await?;
             }
         }
         if names.is_empty() {
             return Ok(());
         }
         self.send(names, reopen).await
-    }
-
-    async fn absorb(&mut self, reading: Reading) -> Result<(), Error> {
-        let entries = match reading {
-            Reading::Entries(entries) => entries,
-            Reading::Reconnected => {
-                // The server may be another, whose numbers mean something else.
-                (self.seen, self.trim.upto) = (START.to_owned(), None);
-                return self.audit().await;
-            }
-            Reading::Failed(error) => return Err(error),
-        };
-        for Entry { id, letter, name, payload } in entries {
-            match letter.as_str() {
-                "o" => self.receive(&name, payload).await?,
-                "s" => self.pass_on(&name, payload),
-                "n" => self.supply(&name, payload).await?,
-                "r" => self.replace(&name).await?,
-                _ => self.reject(),
-            }
-            self.seen.clone_from(&id);
-            self.trim.upto = Some(id);
-        }
-        Ok(())
-    }
-
-    fn reject(&self) {
-        self.rejected.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// An outcome: only if it is genuine, and only the tasks of it that are lacking.
-    async fn receive(&mut self, name: &str, payload: Vec<u8>) -> Result<(), Error> {
-        let Shared { link, keys, seal, .. } = &*self.shared;
-        let place = Binding::new(Kind::Outcome, &self.id, name);
-        let opened = name
-            .parse::<ChunkName>()
-            .and_then(|chunk| Ok((chunk, decode::<Outcome>(&seal.open(&place, payload)?)?)));
-        let Ok((name, outcome)) = opened else {
-            self.reject();
-            tracing::warn!(name, "an outcome that is not genuine was refused");
-            return Ok(());
-        };
-        let blob = match &outcome.report {
-            Report::Values(Payload::Blob(blob)) | Report::Refused(Payload::Blob(blob)) => {
-                Some(*blob)
-            }
-            _ => None,
-        };
-        self.spent.extend(blob);
-        // What has come before is not fetched again: its blob is gone.
-        let bytes = match (&outcome.report, blob) {
-            (_, Some(blob)) if self.ledger.lacks(name) => {
-                match blob::get(link, keys, seal, &blob).await {
-                    Ok(Some(bytes)) => bytes,
-                    // The outcome is genuine but its blob is not there: the tasks are run again.
-                    Ok(None) | Err(Error::Protocol(_)) => {
-                        return self.replace(&name.to_string()).await;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            (
-                Report::Values(Payload::Inline(bytes)) | Report::Refused(Payload::Inline(bytes)),
-                _,
-            ) => bytes.clone(),
-            _ => Vec::new(),
-        };
-        let taken = self.ledger.take(name);
-        self.spent.extend(taken.spent);
-        self.trim.chunks.push(name);
-        if !taken.tasks.is_empty() {
-            let _ = self.events.send(Event::Outcome { name, lacking: taken.tasks, outcome, bytes });
-        }
-        if self.trim.chunks.len() >= 64 || !self.spent.is_empty() {
-            return self.send(&[], false).await;
-        }
-        Ok(())
-    }
-
-    /// What a running task says: each thing once, though it may be read again.
-    fn pass_on(&mut self, name: &str, payload: Vec<u8>) {
-        // No two frames end in the same tag.
-        let tag = payload.last_chunk::<16>().copied();
-        match self.shared.seal.open(&Binding::new(Kind::Signal, &self.id, name), payload) {
-            Ok(bytes) if tag.is_some_and(|tag| self.said.insert(tag)) => {
-                let _ = self.events.send(Event::Signal { bytes });
-            }
-            Ok(_) => {}
-            Err(_) => self.reject(),
-        }
-    }
-
-    /// A worker lacks a blob of the context, or a chunk's arguments.
-    async fn supply(&mut self, hash: &str, payload: Vec<u8>) -> Result<(), Error> {
-        let Shared { link, keys, seal, .. } = &*self.shared;
-        let place = Binding::new(Kind::Signal, &self.id, hash);
-        let asked = seal.open(&place, payload).and_then(|bytes| decode::<WorkerId>(&bytes));
-        let (Ok(worker), Ok(hash)) = (asked, hash.parse::<BlobHash>()) else {
-            self.reject();
-            return Ok(());
-        };
-        if let Some(bytes) = self.spec.blobs.get(&hash) {
-            blob::put(link, keys, seal, "", bytes).await?;
-        } else if let Some((whole, stored)) = self.ledger.arguments(hash) {
-            blob::put(link, keys, seal, &whole.entry(&self.id), &stored.bytes).await?;
-        } else {
-            if self.spec.beside.contains(&hash) {
-                let _ = self.events.send(Event::Need { hash, worker });
-            }
-            return Ok(());
-        }
-        self.shared.tell(&worker, &Control::Blob(hash)).await
-    }
-
-    /// A payload or a result in Redis was not genuine: the chunk is published again.
-    async fn replace(&mut self, name: &str) -> Result<(), Error> {
-        self.reject();
-        match name.parse() {
-            Ok(name) => self.restore(&[name], true).await,
-            Err(_) => Ok(()),
-        }
-    }
-
-    /// Asks Redis for what it knows of the chunks that are lacking, and publishes what it lost. A
-    /// chunk that it calls closed although no event is unread is opened again.
-    async fn audit(&mut self) -> Result<(), Error> {
-        let names: Vec<ChunkName> = self.ledger.iter().map(|sent| sent.name).collect();
-        if names.is_empty() {
-            return Ok(());
-        }
-        let mut pipe = Pipeline::new();
-        script::invoke(&mut pipe, &script::AUDIT, &self.shared.keys.ring())
-            .arg(self.id.as_str())
-            .arg(&self.seen);
-        script::args(&mut pipe, names.iter().map(ChunkName::to_string));
-        let (states,): (Vec<String>,) = self.shared.link.call(&pipe).await?;
-        let with = |state: &str| -> Vec<ChunkName> {
-            names.iter().zip(&states).filter(|(_, s)| *s == state).map(|(name, _)| *name).collect()
-        };
-        let (gone, lost) = (with("gone"), with("lost"));
-        for name in with("split") {
-            self.ledger.split(name);
-        }
-        self.restore(&gone, false).await?;
-        self.restore(&lost, true).await
-    }
-
-    /// The job's heartbeat: renews what must not expire, looks whether Redis still knows the job and
-    /// whether anyone is there to work on it.
-    async fn look(&mut self) -> Result<(), Error> {
-        let keys = &self.shared.keys;
-        let mut pipe = Pipeline::new();
-        for key in [keys.job(&self.id), keys.queue(&self.id), keys.events(&self.id)] {
-            pipe.cmd("PEXPIRE").arg(key).arg(ms(TTL)).ignore();
-        }
-        let arguments = self
-            .ledger
-            .iter()
-            .filter_map(|sent| sent.arguments.as_deref())
-            .map(|stored| &stored.blob.hash);
-        for hash in self.spec.blobs.keys().chain(&self.spec.beside).chain(arguments) {
-            pipe.cmd("PEXPIRE").arg(keys.blob(hash)).arg(ms(TTL)).ignore();
-        }
-        self.shared.link.call::<()>(&pipe).await?;
-        self.audit().await?;
-        if self.ledger.tasks() == 0 || !self.shared.roll().await?.is_empty() {
-            self.last_alive = Instant::now();
-        } else if self.last_alive.elapsed() >= STALL {
-            return Err(Error::NoWorkers { seconds: STALL.as_secs(), open: self.ledger.tasks() });
-        }
-        Ok(())
     }
 }

@@ -1,13 +1,17 @@
 //! Reads a job's events, as they come, over a link of its own.
 
+use std::time::Duration;
+
 use redis::streams::StreamReadReply;
 use redis::{FromRedisValue, Pipeline};
 use tokio::sync::mpsc;
 
-use crate::{BEAT, Error, Link, ms};
+use crate::{Error, Link, ms};
 
-/// The most events of one reading.
+/// The most events of one reading, and how many bytes they should be at most: on a slow line an
+/// answer has to arrive before it is given up.
 const COUNT: usize = 100;
+const VOLUME: usize = 4 << 20;
 
 /// One event.
 #[derive(Debug)]
@@ -35,30 +39,38 @@ pub enum Reading {
 
 /// Reads the stream `key` until nobody listens, which the next event or time-out shows, or until
 /// Redis stays away. Gives the link back where it is fit for the next job.
-pub async fn read(link: Link, key: String, found: mpsc::Sender<Reading>) -> Option<Link> {
+pub async fn read(
+    link: Link,
+    key: String,
+    wait: Duration,
+    found: mpsc::Sender<Reading>,
+) -> Option<Link> {
     let mut last = "0".to_owned();
-    let mut generation = None;
+    let mut generation = link.generation();
+    let mut largest = 1;
     loop {
         let mut pipe = Pipeline::new();
-        pipe.cmd("XREAD").arg("COUNT").arg(COUNT).arg("BLOCK").arg(ms(BEAT));
+        let count = (VOLUME / largest).clamp(1, COUNT);
+        pipe.cmd("XREAD").arg("COUNT").arg(count).arg("BLOCK").arg(ms(wait));
         pipe.arg("STREAMS").arg(&key).arg(&last);
-        let answer = link.call::<(Option<StreamReadReply>,)>(&pipe).await;
+        let answer = link.call_over::<(Option<StreamReadReply>,)>(generation, &pipe).await;
         let entries = match answer {
-            Ok((reply,)) => reply.map(entries).unwrap_or_default(),
+            Ok(Some((reply,))) => reply.map(entries).unwrap_or_default(),
+            Ok(None) => {
+                let first = std::mem::replace(&mut generation, link.generation()) == 0;
+                if !first {
+                    // What Redis said before may be gone with it: read from the start, look again.
+                    last = "0".to_owned();
+                    found.send(Reading::Reconnected).await.ok()?;
+                }
+                continue;
+            }
             Err(error) => {
                 let _ = found.send(Reading::Failed(error)).await;
                 return None;
             }
         };
-        let now = link.generation();
-        if generation.is_some_and(|before| before != now) {
-            // What Redis said before may be gone with it: read from the start, and look again.
-            last = "0".to_owned();
-            generation = Some(now);
-            found.send(Reading::Reconnected).await.ok()?;
-            continue;
-        }
-        generation = Some(now);
+        largest = entries.iter().map(|entry| entry.payload.len()).fold(largest, usize::max);
         let Some(newest) = entries.last() else {
             if found.is_closed() {
                 return Some(link);

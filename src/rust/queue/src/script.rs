@@ -36,6 +36,7 @@ scripts! {
     BEAT = "beat.lua",
     SAY = "say.lua",
     DROP = "drop.lua",
+    SWEEP = "sweep.lua",
     ROLL = "roll.lua",
 }
 

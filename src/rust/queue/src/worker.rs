@@ -1,29 +1,30 @@
 //! The queue as one worker sees it: it leases, settles, reports crashes, releases, and waits.
 //!
-//! Two connections: one for commands, one that only waits. The caller makes one lease call at a
+//! Two connections: one for commands, one that waits and renews the lease; and one more for what is
+//! large, where something is, so that nothing waits behind it. The caller makes one lease call at a
 //! time, and tells it all that it holds.
 
+mod open;
+mod say;
+
 use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use redis::Pipeline;
 use rustbatch_protocol::bootstrap::Server;
 use rustbatch_protocol::{
-    Binding, BlobRef, ChunkName, ClientId, Control, ControlMessage, JobId, Keys, Kind, Outcome,
-    Payload, Seal, WorkerId, decode, encode,
+    Binding, BlobRef, ClientId, JobId, Keys, Kind, Outcome, Payload, Seal, WorkerId, blob::INLINE,
+    encode,
 };
 
 use crate::lease::{Leased, Settlement, Verdict, Wake};
-use crate::{CRASHES, Error, LEASE, Link, TTL, blob, ms, script};
+use crate::sweep::{Sweeper, sweep};
+use crate::{CRASHES, Error, Link, TTL, Timing, blob, ms, script};
 
-/// How long a worker waits for a server that went away before it exits.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How long one blocking wait lasts at most.
-const WAIT: Duration = Duration::from_secs(5);
+/// How long a part of something large may take.
+const LONG: Duration = Duration::from_secs(60);
 
 /// What wakes a worker that waits without a message for it.
 const NUDGE: &[u8] = b"nudge";
@@ -33,6 +34,12 @@ const NUDGE: &[u8] = b"nudge";
 pub struct WorkerQueue {
     link: Link,
     waiter: Link,
+    bulk: Link,
+    timing: Timing,
+    /// When the waiter renewed the lease.
+    renewed: Mutex<Option<Instant>>,
+    /// The waiter's connection, as last seen.
+    generation: AtomicU64,
     keys: Keys,
     seal: Seal,
     id: WorkerId,
@@ -48,9 +55,28 @@ impl WorkerQueue {
     /// # Errors
     /// Those of [`Link::new`].
     pub fn new(server: &Server, seal: Seal, id: WorkerId, slots: u32) -> Result<Self, Error> {
+        Self::with_timing(server, seal, id, slots, Timing::default())
+    }
+
+    /// The same with other times than the usual ones.
+    ///
+    /// # Errors
+    /// Those of [`Link::new`].
+    pub fn with_timing(
+        server: &Server,
+        seal: Seal,
+        id: WorkerId,
+        slots: u32,
+        timing: Timing,
+    ) -> Result<Self, Error> {
+        let long = Timing { response: LONG.max(timing.response), ..timing };
         Ok(Self {
-            link: Link::new(server, PATIENCE)?,
-            waiter: Link::new(server, PATIENCE)?,
+            link: Link::with(server, &timing)?,
+            waiter: Link::with(server, &timing)?,
+            bulk: Link::with(server, &long)?,
+            timing,
+            renewed: Mutex::new(None),
+            generation: AtomicU64::new(0),
             keys: Keys::new(seal.cluster()),
             seal,
             id,
@@ -64,6 +90,12 @@ impl WorkerQueue {
     #[must_use]
     pub fn id(&self) -> &WorkerId {
         &self.id
+    }
+
+    /// The times that this worker keeps.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
+        self.timing
     }
 
     /// How many messages and payloads were not genuine.
@@ -156,44 +188,90 @@ impl WorkerQueue {
         self.link.call(&pipe).await
     }
 
-    /// Renews the lease; says of each job, given with its client, whether it is still wanted.
+    /// Renews the lease; says of each job, given with its client, whether it is still wanted. Sweeps
+    /// where nobody else does.
     ///
     /// # Errors
     /// Those of [`Link::call`].
     pub async fn beat(&self, jobs: &[(JobId, ClientId)]) -> Result<Vec<bool>, Error> {
+        self.renew(&self.link, jobs).await
+    }
+
+    async fn renew(&self, link: &Link, jobs: &[(JobId, ClientId)]) -> Result<Vec<bool>, Error> {
         let mut pipe = Pipeline::new();
         self.invoke(&mut pipe, &script::BEAT)
             .arg(self.id.as_str())
             .arg(self.slots)
-            .arg(ms(LEASE))
+            .arg(ms(self.timing.lease))
             .arg(ms(TTL));
         script::args(
             &mut pipe,
             jobs.iter().flat_map(|(job, client)| [job.as_str(), client.as_str()]),
         );
-        let (wanted,): (Vec<bool>,) = self.link.call(&pipe).await?;
+        let ((wanted, sweeps),): ((Vec<bool>, bool),) = link.call(&pipe).await?;
+        if sweeps {
+            let sweeper = Sweeper::Worker(self.id.as_str());
+            sweep(link, &self.keys, &self.seal, &self.timing, sweeper).await?;
+        }
         Ok(wanted)
     }
 
-    /// Waits for a message and, where `bell`, for work; at most five seconds. Never drop the future
-    /// half-way: the server would hand the next message to nobody.
+    /// Waits for a message and, where `bell`, for work; at most as long as a heartbeat. Renews the
+    /// lease now and then: over this connection it waits behind nothing. A new connection counts as a
+    /// bell, because what Redis said over the one before may be lost. Never drop the future half-way:
+    /// the server would hand the next message to nobody.
     ///
     /// # Errors
     /// Those of [`Link::call`].
     pub async fn wait(&self, bell: bool) -> Result<Wake, Error> {
+        self.stay().await?;
+        let now = self.waiter.generation();
+        if self.generation.swap(now, Ordering::AcqRel) < now && now > 1 {
+            return Ok(Wake::Bell);
+        }
         let mut pipe = Pipeline::new();
         pipe.cmd("BLPOP").arg(self.keys.control(&self.id));
         if bell {
             pipe.arg(self.keys.bell());
         }
-        pipe.arg(WAIT.as_secs());
-        let (popped,): (Option<(String, Vec<u8>)>,) = self.waiter.call(&pipe).await?;
+        pipe.arg(self.timing.beat.as_secs_f64());
+        let answer = self.waiter.call_over::<(Option<(String, Vec<u8>)>,)>(now, &pipe).await?;
+        let Some((popped,)) = answer else {
+            return Ok(Wake::Nothing);
+        };
         Ok(match popped {
             None => Wake::Nothing,
             Some((key, _)) if key == self.keys.bell() => Wake::Bell,
             Some((_, bytes)) if bytes == NUDGE => Wake::Nothing,
             Some((_, bytes)) => self.hear(&bytes).map_or(Wake::Nothing, Wake::Control),
         })
+    }
+
+    /// Renews the lease where it is time, over the connection that else only waits: so nothing that is
+    /// large, refused or repeated on the way of the commands lets it run out. Cancel-safe.
+    ///
+    /// # Errors
+    /// Those of [`Link::call`].
+    pub async fn stay(&self) -> Result<(), Error> {
+        if self.is_renewal_due() {
+            self.renew(&self.waiter, &[]).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the waiter is to renew the lease, which is so again after half a heartbeat.
+    fn is_renewal_due(&self) -> bool {
+        let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = renewed.is_none_or(|last| last.elapsed() >= self.timing.beat / 2);
+        if due {
+            *renewed = Some(Instant::now());
+        }
+        due
+    }
+
+    /// The link for a blob: small ones wait for no connection of their own.
+    fn carrier(&self, blob: &BlobRef) -> &Link {
+        if blob.length <= INLINE as u64 { &self.link } else { &self.bulk }
     }
 
     /// Ends this worker's own wait, so that it waits again, for something else.
@@ -227,7 +305,7 @@ impl WorkerQueue {
     /// # Errors
     /// Those of [`Link::call`].
     pub async fn read(&self, blob: &BlobRef, take: impl FnMut(&[u8])) -> Result<bool, Error> {
-        match blob::read(&self.link, &self.keys, &self.seal, blob, take).await {
+        match blob::read(self.carrier(blob), &self.keys, &self.seal, blob, take).await {
             Err(Error::Protocol(error)) => {
                 tracing::warn!(blob = %blob.hash, %error, "a blob that is not genuine was removed");
                 self.refused.fetch_add(1, Ordering::Relaxed);
@@ -246,41 +324,6 @@ impl WorkerQueue {
         let mut bytes = Vec::with_capacity(usize::try_from(blob.length).unwrap_or(0));
         let whole = self.read(blob, |part| bytes.extend_from_slice(part)).await?;
         Ok(whole.then_some(bytes))
-    }
-
-    /// Asks the client of `job` for a blob; the answer is a [`Control::Blob`].
-    ///
-    /// # Errors
-    /// Those of [`Link::call`].
-    pub async fn need(&self, job: &JobId, blob: &BlobRef) -> Result<(), Error> {
-        let name = blob.hash.to_string();
-        let place = Binding::new(Kind::Signal, job, &name);
-        let frame = self.seal.seal(&place, &encode(&self.id)?)?;
-        self.say(job, "n", &name, frame).await
-    }
-
-    /// Tells the client what a running task says, at once.
-    ///
-    /// # Errors
-    /// Those of [`Link::call`]; [`Error::Protocol`] when it is longer than a frame may be.
-    pub async fn signal(&self, leased: &Leased, said: &[u8]) -> Result<(), Error> {
-        let name = leased.name.to_string();
-        let place = Binding::new(Kind::Signal, &leased.job, &name);
-        let frame = self.seal.seal(&place, said)?;
-        self.say(&leased.job, "s", &name, frame).await
-    }
-
-    async fn say(
-        &self,
-        job: &JobId,
-        letter: &str,
-        name: &str,
-        frame: Vec<u8>,
-    ) -> Result<(), Error> {
-        let mut pipe = Pipeline::new();
-        self.invoke(&mut pipe, &script::SAY).arg(job.as_str()).arg(letter).arg(name).arg(frame);
-        pipe.arg(ms(TTL)).ignore();
-        self.link.call(&pipe).await
     }
 
     /// The arguments of a chunk; `None` when Redis no longer has them whole and genuine: then
@@ -306,14 +349,14 @@ impl WorkerQueue {
         bytes: Vec<u8>,
     ) -> Result<Payload, Error> {
         let label = outcome.label(&leased.job, leased.name);
-        blob::payload(&self.link, &self.keys, &self.seal, &label, bytes).await
+        blob::payload(&self.bulk, &self.keys, &self.seal, &label, bytes).await
     }
 
     fn add_lease(&self, pipe: &mut Pipeline, free: usize, held: &[String]) {
         self.invoke(pipe, &script::LEASE)
             .arg(self.id.as_str())
             .arg(self.slots)
-            .arg(ms(LEASE))
+            .arg(ms(self.timing.lease))
             .arg(ms(TTL))
             .arg(free);
         script::args(pipe, held);
@@ -328,73 +371,13 @@ impl WorkerQueue {
 
     /// Removes the blob of an outcome that came second.
     async fn discard(&self, outcome: &Outcome) -> Result<(), Error> {
-        use rustbatch_protocol::Report::{Crashed, Refused, Values};
+        use rustbatch_protocol::Report::{Crashed, Lost, Refused, Values};
         match &outcome.report {
             Values(Payload::Blob(blob)) | Refused(Payload::Blob(blob)) => {
                 blob::remove(&self.link, &self.keys, &[*blob]).await
             }
-            Values(_) | Refused(_) | Crashed(_) => Ok(()),
+            Values(_) | Refused(_) | Crashed(_) | Lost(_) => Ok(()),
         }
-    }
-
-    /// Opens what was handed out; what is not genuine is taken out of the queue.
-    async fn open(&self, handed: Vec<Handed>) -> Result<Vec<Leased>, Error> {
-        let mut leases = Vec::with_capacity(handed.len());
-        for (entry, attempt, whole, payload) in handed {
-            match self.open_one(&entry, attempt, &whole, payload.clone()) {
-                Ok(leased) => leases.push(leased),
-                Err(error) => {
-                    tracing::warn!(entry, %error, "a payload that is not genuine was refused");
-                    self.refused.fetch_add(1, Ordering::Relaxed);
-                    self.reject(&entry, &whole, &payload).await?;
-                }
-            }
-        }
-        Ok(leases)
-    }
-
-    fn open_one(
-        &self,
-        entry: &str,
-        attempt: u32,
-        whole: &str,
-        payload: Vec<u8>,
-    ) -> Result<Leased, rustbatch_protocol::Error> {
-        let (job, name) = ChunkName::from_entry(entry)?;
-        let chunk = decode(&self.seal.open(&Binding::new(Kind::Chunk, &job, whole), payload)?)?;
-        let range: ChunkName = whole.parse()?;
-        if !range.contains(&name) {
-            let text = format!("{name} of {whole}");
-            return Err(rustbatch_protocol::Error::Name(text, "part of a chunk"));
-        }
-        Ok(Leased { job, name, whole: range, attempt, chunk })
-    }
-
-    async fn reject(&self, entry: &str, whole: &str, payload: &[u8]) -> Result<(), Error> {
-        let (job, chunk) = entry.split_once('/').unwrap_or((entry, ""));
-        let mut pipe = Pipeline::new();
-        self.invoke(&mut pipe, &script::REJECT).arg(self.id.as_str()).arg(job).arg(chunk);
-        pipe.arg(ms(TTL)).arg(whole).arg(payload).ignore();
-        self.link.call(&pipe).await
-    }
-
-    /// A control message, if it is genuine and new.
-    fn hear(&self, bytes: &[u8]) -> Option<Control> {
-        let heard = ControlMessage::read(bytes).ok().and_then(|message| {
-            let (client, counter) = (message.client.clone(), message.counter);
-            let control = message.open(&self.seal, &self.id).ok()?;
-            let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-            let last = heard.entry(client).or_default();
-            (counter > *last).then(|| {
-                *last = counter;
-                control
-            })
-        });
-        if heard.is_none() {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!("a control message that is not genuine, or not new, was refused");
-        }
-        heard
     }
 }
 

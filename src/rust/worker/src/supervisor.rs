@@ -164,14 +164,15 @@ impl Supervisor {
     }
 
     /// Waits for bell and messages, one wait after the other: a wait is never broken off.
-    fn wait_in_background(&self) -> mpsc::Receiver<Result<Wake, Error>> {
-        let (tell, wakes) = mpsc::channel(1);
+    /// The waits renew the lease, and go on while the commands are held up.
+    fn wait_in_background(&self) -> mpsc::UnboundedReceiver<Result<Wake, Error>> {
+        let (tell, wakes) = mpsc::unbounded_channel();
         let (shared, listen) = (Arc::clone(&self.shared), Arc::clone(&self.listen));
         tokio::spawn(async move {
             loop {
                 let wake = shared.queue.wait(listen.load(Ordering::Acquire)).await;
                 let over = wake.is_err();
-                if tell.send(wake).await.is_err() || over {
+                if tell.send(wake).is_err() || over {
                     return;
                 }
             }

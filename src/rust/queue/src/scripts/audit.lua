@@ -1,12 +1,18 @@
 -- Says of each chunk that the client has not received how Redis knows it.
--- ARGV: job, id of the last event that the client has taken in, names... Returns a list of 'open',
--- 'split', 'gone', 'told' when its outcome may be among the events unread, or 'lost' when there are
--- none.
-local hash = key('job', ARGV[1])
-local unread = #call('XRANGE', key('job', ARGV[1], 'events'), '(' .. ARGV[2], '+', 'COUNT', 1) > 0
+-- Registers the client, and tells the ring of the job, which workers forget without its client.
+-- ARGV: job, client, lease (ms), ttl (ms), id of the last event that the client has taken in,
+-- names... Returns a list of 'open', 'split', 'gone', 'told' when its outcome may be among the events
+-- unread, or 'lost' when there are none.
+local job, client, lease, ttl, seen = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local hash = key('job', job)
+greet(client, lease)
+if call('LLEN', key('job', job, 'queue')) > 0 and not call('LPOS', KEYS[1], job) then
+  announce(job, ttl)
+end
+local unread = #call('XRANGE', key('job', job, 'events'), '(' .. seen, '+', 'COUNT', 1) > 0
 local closed = unread and 'told' or 'lost'
 local states = {}
-for i = 3, #ARGV do
+for i = 6, #ARGV do
   if call('HEXISTS', hash, 'p:' .. ARGV[i]) == 1 then
     states[#states + 1] = 'open'
   elseif call('HEXISTS', hash, 'c:' .. ARGV[i]) == 1 then

@@ -13,19 +13,9 @@ if not payload or not call('LPOS', leased, entry) or call('HGET', hash, 'a:' .. 
 end
 call('LREM', leased, 0, entry)
 local queue = key('job', job, 'queue')
-local first, n = string.match(chunk, '^(%d+)%+(%d+)$')
-first, n = tonumber(first), tonumber(n)
 local verdict
-if n > 1 then
-  call('HDEL', hash, 'p:' .. chunk)
-  call('HSET', hash, 'c:' .. chunk, '1', 'd:' .. chunk, payload)
-  for task = first + n - 1, first, -1 do
-    local child = string.format('%d+1', task)
-    if call('HEXISTS', hash, 'c:' .. child) == 0
-      and call('HSETNX', hash, 'p:' .. child, '@' .. chunk) == 1 then
-      call('LPUSH', queue, job .. '/' .. child)
-    end
-  end
+if string.match(chunk, '%d+$') ~= '1' then
+  split(job, chunk, payload)
   verdict = 'split'
 elseif call('HINCRBY', hash, 'k:' .. chunk, 1) >= allowed then
   call('HDEL', hash, 'p:' .. chunk)

@@ -8,7 +8,18 @@ local held, handed = {}, {}
 for i = 6, #ARGV do
   held[ARGV[i]] = true
 end
+-- Refused first when Redis is out of memory: then nothing is leased.
 register(worker, slots, alive, ttl)
+
+-- Whether nobody waits for the job: its client's lease has run out.
+local waited_for = {}
+local function orphan(job)
+  if waited_for[job] == nil then
+    local client = call('HGET', key('job', job), 'client')
+    waited_for[job] = not client or call('EXISTS', key('client', client)) == 1
+  end
+  return not waited_for[job]
+end
 
 local function hand_out(entry)
   local job, chunk = string.match(entry, '^([^/]+)/([^/]+)$')
@@ -25,6 +36,12 @@ local function hand_out(entry)
     if job and call('HDEL', hash, 'p:' .. chunk) == 1 then
       refuse(job, chunk, ttl)
     end
+    return
+  end
+  if orphan(job) then
+    call('LREM', leased, 0, entry)
+    call('LPUSH', key('job', job, 'queue'), entry)
+    touch(job, ttl)
     return
   end
   local attempt = call('HINCRBY', hash, 'a:' .. chunk, 1)
@@ -44,11 +61,12 @@ while #handed < free do
     break
   end
   local queue = key('job', job, 'queue')
-  local entry = call('LMOVE', queue, leased, 'LEFT', 'RIGHT')
+  -- A client that comes back tells the ring.
+  local entry = not orphan(job) and call('LMOVE', queue, leased, 'LEFT', 'RIGHT')
   if entry then
     hand_out(entry)
   end
-  if call('LLEN', queue) == 0 then
+  if orphan(job) or call('LLEN', queue) == 0 then
     call('LREM', KEYS[1], 0, job)
   end
 end

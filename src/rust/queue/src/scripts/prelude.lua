@@ -45,3 +45,27 @@ local function register(worker, slots, alive, ttl)
   call('PEXPIRE', key('workers'), ttl)
   call('SET', key('alive', worker), slots, 'PX', alive)
 end
+
+-- A client is registered by whatever it does. The first command needs no memory, so that none is
+-- refused for want of it.
+local function greet(client, lease)
+  if call('PEXPIRE', key('client', client), lease) == 0 then
+    call('SET', key('client', client), '1', 'PX', lease)
+  end
+end
+
+-- Closes a chunk of several tasks; they go back to the head as chunks of one, where they are neither
+-- open nor settled.
+local function split(job, chunk, payload)
+  local hash = key('job', job)
+  local first, n = string.match(chunk, '^(%d+)%+(%d+)$')
+  call('HDEL', hash, 'p:' .. chunk)
+  call('HSET', hash, 'c:' .. chunk, '1', 'd:' .. chunk, payload)
+  for task = first + n - 1, first, -1 do
+    local child = string.format('%d+1', task)
+    if call('HEXISTS', hash, 'c:' .. child) == 0
+      and call('HSETNX', hash, 'p:' .. child, '@' .. chunk) == 1 then
+      call('LPUSH', key('job', job, 'queue'), job .. '/' .. child)
+    end
+  end
+end

@@ -6,9 +6,11 @@ local worker, job, chunk, attempt, outcome, ttl = ARGV[1], ARGV[2], ARGV[3], ARG
 local hash = key('job', job)
 local author = worker .. '/' .. attempt
 local verdict = 'late'
-if call('HDEL', hash, 'p:' .. chunk) == 1 then
+if call('HEXISTS', hash, 'p:' .. chunk) == 1 then
   verdict = 'taken'
+  -- Refused first, before anything is changed, when Redis is out of memory.
   call('HSET', hash, 'c:' .. chunk, author)
+  call('HDEL', hash, 'p:' .. chunk)
   call('XADD', key('job', job, 'events'), '*', 'k', 'o', 'n', chunk, 'p', outcome)
   touch(job, ttl)
 elseif call('EXISTS', hash) == 1 then
