@@ -193,7 +193,7 @@ async fn a_repeated_push_changes_nothing() {
     assert!(settle(&a, &first).await);
     let mut pipe = redis::pipe();
     script::invoke(&mut pipe, &script::PUBLISH, &keys.ring());
-    pipe.arg(id.as_str()).arg(client.id().as_str()).arg(60_000).arg(0);
+    pipe.arg(id.as_str()).arg(client.id().as_str()).arg(9_000).arg(60_000).arg(0);
     for name in ["1+1", "2+1"] {
         pipe.arg(name).arg("").arg(&payload);
     }

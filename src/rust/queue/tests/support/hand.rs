@@ -1,6 +1,7 @@
 //! A worker of one slot that needs no R: it leases, works and settles as it is told to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustbatch_protocol::{Control, Payload, Report};
 use rustbatch_queue::{Error, Leased, Settlement, Verdict, Wake, WorkerQueue};
@@ -16,6 +17,8 @@ pub enum Act {
     Meet(Arc<Barrier>),
     /// Waits for the gate to open, then answers.
     Hold(Arc<Semaphore>),
+    /// Works for so long, then answers.
+    Work(Duration),
     /// Dies under it.
     Crash,
     /// Gives it back.
@@ -36,11 +39,14 @@ pub struct Hand {
     pub queue: Arc<WorkerQueue>,
     pub did: mpsc::UnboundedReceiver<Did>,
     task: tokio::task::JoinHandle<()>,
+    beat: tokio::task::JoinHandle<()>,
 }
 
+/// Without a farewell: as a host is lost.
 impl Drop for Hand {
     fn drop(&mut self) {
         self.task.abort();
+        self.beat.abort();
     }
 }
 
@@ -52,7 +58,13 @@ impl Hand {
         let (log, did) = mpsc::unbounded_channel();
         let worker = Worker { queue: Arc::clone(&queue), plan: Box::new(plan), log };
         let task = tokio::spawn(async move { worker.run().await.expect("the worker goes on") });
-        Self { queue, did, task }
+        let (beating, every) = (Arc::clone(&queue), queue.timing().beat);
+        let beat = tokio::spawn(async move {
+            while beating.stay().await.is_ok() {
+                tokio::time::sleep(every).await;
+            }
+        });
+        Self { queue, did, task, beat }
     }
 
     /// What the hand does next.
@@ -72,6 +84,7 @@ impl Hand {
     /// Waits until the worker has ended, as a drain has it end.
     pub async fn ended(&mut self) {
         (&mut self.task).await.unwrap();
+        self.beat.abort();
     }
 }
 
@@ -112,6 +125,7 @@ impl Worker {
             Act::Meet(barrier) => {
                 barrier.wait().await;
             }
+            Act::Work(time) => tokio::time::sleep(time).await,
             Act::Hold(gate) => drop(gate.acquire().await),
             Act::Crash => {
                 let outcome = outcome(queue, leased, None);

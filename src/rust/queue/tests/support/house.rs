@@ -12,12 +12,25 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use rustbatch_protocol::bootstrap::{Address, Server};
 use rustbatch_protocol::{ClusterKey, JobId, Keys, Seal, Secret, WorkerId};
-use rustbatch_queue::{Client, WorkerQueue};
+use rustbatch_queue::{Client, Timing, WorkerQueue};
 
 /// What both users may do, as queue.md has it.
 const BOTH: &str = "+ping +info +evalsha +eval +script|load +llen +lrange +lrem +lpos +lpush +rpush \
     +hget +hmget +hgetall +hset +hsetnx +hexists +hdel +hincrby +set +get +exists +expire +pexpire \
     +pttl +del +unlink +srem +smembers +xadd";
+
+/// Times about a tenth of the real ones.
+pub fn quick() -> Timing {
+    Timing {
+        beat: Duration::from_millis(400),
+        lease: Duration::from_millis(1500),
+        pause: Duration::from_millis(400),
+        response: Duration::from_millis(900),
+        patience: Duration::from_secs(8),
+        forbearance: Duration::from_secs(30),
+        stall: Duration::from_secs(8),
+    }
+}
 
 pub struct House {
     folder: tempfile::TempDir,
@@ -40,7 +53,16 @@ impl House {
 
     /// With more lines of configuration.
     pub fn start_with(extra: &str) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), extra)
+    }
+
+    /// A server that keeps what it knows in files below its folder, written every second.
+    pub fn start_saved() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        Self::start_in(folder, "appendonly yes\nappendfsync everysec")
+    }
+
+    fn start_in(folder: tempfile::TempDir, extra: &str) -> Self {
         let said = Arc::default();
         let child = spawn(&folder.path().join("redis.sock"), extra, &said);
         let key = ClusterKey::random().unwrap();
@@ -48,7 +70,19 @@ impl House {
         Self { folder, child, extra, said, key }
     }
 
-    fn kill(&mut self) {
+    /// The file that grows with every change, in a server that is saved.
+    pub fn aof(&self) -> PathBuf {
+        let files = std::fs::read_dir(self.folder.path().join("appendonlydir")).unwrap();
+        let mut files = files.map(|file| file.unwrap().path());
+        files.find(|path| path.to_string_lossy().ends_with(".incr.aof")).unwrap()
+    }
+
+    /// Starts the server again, with what it saved.
+    pub fn revive(&mut self) {
+        self.child = spawn(&self.socket(), &self.extra, &self.said);
+    }
+
+    pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -87,6 +121,25 @@ impl House {
 
     pub async fn client_at(&self, server: Server) -> Client {
         Client::connect(server, self.seal()).await.unwrap()
+    }
+
+    /// A client whose times are short.
+    pub async fn quick_client(&self) -> Client {
+        self.client_with(self.login("client"), quick()).await
+    }
+
+    pub async fn client_with(&self, server: Server, timing: Timing) -> Client {
+        Client::connect_with(server, self.seal(), timing).await.unwrap()
+    }
+
+    /// A worker whose times are short.
+    pub fn quick_worker(&self) -> Arc<WorkerQueue> {
+        self.worker_with(&self.login("worker"), quick())
+    }
+
+    pub fn worker_with(&self, server: &Server, timing: Timing) -> Arc<WorkerQueue> {
+        let id = WorkerId::random().unwrap();
+        Arc::new(WorkerQueue::with_timing(server, self.seal(), id, 1, timing).unwrap())
     }
 
     /// A new worker's end of the queue.
@@ -191,11 +244,12 @@ impl House {
 fn spawn(socket: &std::path::Path, extra: &str, said: &Arc<Mutex<VecDeque<String>>>) -> Child {
     let default = if extra.contains("user default") { "" } else { "user default off" };
     let configuration = format!(
-        "port 0\nunixsocket {}\nunixsocketperm 700\nsave \"\"\nappendonly no\n\
+        "port 0\ndir {}\nunixsocket {}\nunixsocketperm 700\nsave \"\"\nappendonly no\n\
          {default}\n\
          user admin on >pw ~* &* +@all\n\
          user client on >pw ~rb:{{test}}:* -@all {BOTH} +xread +xtrim +xrange\n\
          user worker on >pw ~rb:{{test}}:* -@all {BOTH} +lmove +lindex +blpop +sadd\n{extra}\n",
+        socket.parent().unwrap().display(),
         socket.display(),
     );
     let mut child = Command::new("redis-server")

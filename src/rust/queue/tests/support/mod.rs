@@ -6,6 +6,7 @@
 
 pub mod hand;
 pub mod house;
+pub mod ice;
 pub mod proxy;
 pub mod tasks;
 
@@ -13,7 +14,8 @@ use std::future::Future;
 use std::time::Duration;
 
 pub use hand::{Act, Did, Hand, held, settle, take};
-pub use house::House;
+pub use house::{House, quick};
+pub use ice::Ice;
 pub use proxy::Proxy;
 pub use tasks::{Loop, argument, outcome, values};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rustbatch_protocol::{BlobRef, Cause, ChunkName, Outcome, Payload, Report};
-use rustbatch_queue::{Client, Event, Job, JobSpec, Leased, WorkerQueue};
+use rustbatch_queue::{Client, Error, Event, Job, JobSpec, Leased, Notice, WorkerQueue};
 use tokio::sync::mpsc;
 
 use super::name;
@@ -44,6 +44,13 @@ pub fn outcome(queue: &WorkerQueue, leased: &Leased, values: Option<Vec<u8>>) ->
     }
 }
 
+/// What an event was.
+pub enum Step {
+    Outcome(Outcome),
+    Failed(Error),
+    Other,
+}
+
 /// An open job and the tasks that have come back.
 pub struct Loop {
     pub job: Job,
@@ -54,6 +61,10 @@ pub struct Loop {
     pub came: BTreeMap<u64, bool>,
     /// What running tasks have said.
     pub said: Vec<Vec<u8>>,
+    /// What the user has been told.
+    pub notices: Vec<Notice>,
+    /// The last report that was not one of values.
+    pub last_report: Option<Report>,
 }
 
 impl Loop {
@@ -78,7 +89,16 @@ impl Loop {
         // R's thread waits on a plain channel; here it only hands on.
         let (hand_on, events) = mpsc::unbounded_channel();
         std::thread::spawn(move || plain.into_iter().all(|event| hand_on.send(event).is_ok()));
-        Self { job, context, events, size, came: BTreeMap::new(), said: Vec::new() }
+        Self {
+            job,
+            context,
+            events,
+            size,
+            came: BTreeMap::new(),
+            said: Vec::new(),
+            notices: Vec::new(),
+            last_report: None,
+        }
     }
 
     pub fn push(&self, first: u64, n: u32) {
@@ -91,20 +111,43 @@ impl Loop {
     /// value.
     pub async fn receive(&mut self) -> Outcome {
         loop {
-            match self.events.recv().await.expect("the job is open") {
-                Event::Outcome { name, lacking, outcome, bytes } => {
-                    for task in lacking {
-                        let came = matches!(outcome.report, Report::Values(_));
-                        assert!(!came || self.is_right(task, name, &bytes), "task {task} is wrong");
-                        assert_eq!(self.came.insert(task, came), None, "task {task} came twice");
-                    }
-                    return outcome;
-                }
-                Event::Signal { bytes } => self.said.push(bytes),
-                Event::Need { .. } => panic!("this job has all that it names"),
-                Event::Failed(error) => panic!("the job failed: {error}"),
+            match self.step().await {
+                Step::Outcome(outcome) => return outcome,
+                Step::Failed(error) => panic!("the job failed: {error}"),
+                Step::Other => {}
             }
         }
+    }
+
+    /// Takes events in up to the failure that ends the job.
+    pub async fn failure(&mut self) -> Error {
+        loop {
+            if let Step::Failed(error) = self.step().await {
+                return error;
+            }
+        }
+    }
+
+    /// Takes one event in.
+    pub async fn step(&mut self) -> Step {
+        match self.events.recv().await.expect("the job is open") {
+            Event::Outcome { name, lacking, outcome, bytes } => {
+                let came = matches!(outcome.report, Report::Values(_));
+                for task in lacking {
+                    assert!(!came || self.is_right(task, name, &bytes), "task {task} is wrong");
+                    assert_eq!(self.came.insert(task, came), None, "task {task} came twice");
+                }
+                if !came {
+                    self.last_report = Some(outcome.report.clone());
+                }
+                return Step::Outcome(outcome);
+            }
+            Event::Signal { bytes } => self.said.push(bytes),
+            Event::Notice(notice) => self.notices.push(notice),
+            Event::Need { .. } => panic!("this job has all that it names"),
+            Event::Failed(error) => return Step::Failed(error),
+        }
+        Step::Other
     }
 
     /// Waits for a task to say something.
