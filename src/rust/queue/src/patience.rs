@@ -57,14 +57,16 @@ pub fn pauses(longest: Duration) -> impl Iterator<Item = Duration> {
         .build()
 }
 
-/// Whether waiting may mend the error: a lost connection, a server that loads, saves, fails over, or
-/// is out of memory. A server that can't be trusted is none that was lost.
+/// Whether waiting may mend the error: a lost connection, a server that loads, saves, fails over, is
+/// out of memory, or has forgotten the scripts again as soon as it had them. A server that can't be
+/// trusted is none that was lost.
 pub fn passing(error: &RedisError) -> bool {
     (error.is_io_error() && transport::distrust(error).is_none())
         || code(error).is_some_and(|code| {
             matches!(
                 code.as_str(),
                 "OOM"
+                    | "NOSCRIPT"
                     | "MISCONF"
                     | "LOADING"
                     | "READONLY"

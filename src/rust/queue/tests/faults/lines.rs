@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustbatch_queue::Timing;
 
-use crate::support::{Act, Hand, House, Loop, Proxy, quick, until};
+use crate::support::{Act, Hand, House, Loop, Proxy, quick, settle, take, until};
 use crate::{Crew, Dice};
 
 /// Two workers and a client, each behind a proxy of its own.
@@ -110,6 +110,30 @@ async fn turned_bits_do_not_become_values() {
     }
     house.within(60, "400 tasks", work.collect(400)).await;
     work.assert_came(400, &[]);
+}
+
+/// What is genuine in Redis, but was spoilt on its way to a worker, is handed out again (else it is
+/// open and in no list).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_spoilt_on_the_way_is_handed_out_again() {
+    let house = House::start();
+    let far = Proxy::start(house.socket());
+    let client = house.client().await;
+    let mut work = Loop::open_with(&client, 9000).await;
+    work.push(1, 1);
+    let queue = house.keys().queue(work.job.id());
+    let pushed = until(|| async { house.ask::<u64>(&["LLEN", &queue]).await == 1 });
+    house.within(5, "the push", pushed).await;
+    let worker = house.worker_at(&far.before(house.login("worker")));
+    assert!(worker.lease(0, &[]).await.unwrap().is_empty());
+    // The middle of the answer is the middle of the payload.
+    far.flip(1);
+    assert!(worker.lease(1, &[]).await.unwrap().is_empty());
+    assert!(far.flipped() && worker.refused() == 1);
+    let leased = house.within(5, "the lease", take(&worker, 1)).await.remove(0);
+    assert!(settle(&worker, &leased).await);
+    house.within(5, "the task", work.collect(1)).await;
+    work.assert_came(1, &[]);
 }
 
 /// A heartbeat never waits behind a long upload: 12 MiB at 1 MiB/s are 12 s, eight leases.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustbatch_queue::{Error, Notice, check_server};
 use tokio::sync::Semaphore;
 
-use crate::support::{Act, Hand, House, Loop, quick, until};
+use crate::support::{Act, Hand, House, Loop, quick, settle, take, until};
 use crate::{Crew, Dice};
 
 /// F4: Redis is killed twice and comes back with what it saved.
@@ -215,16 +215,21 @@ async fn a_reconnect_is_noticed_at_once() {
     let client = house.client().await;
     let mut work = Loop::open(&client).await;
     work.push(1, 1);
+    work.push(2, 1);
     let queue = house.keys().queue(work.job.id());
-    let pushed = until(|| async { house.ask::<u64>(&["LLEN", &queue]).await == 1 });
-    house.within(5, "the push", pushed).await;
+    let worker = house.worker();
+    let leased = house.within(5, "a lease", take(&worker, 1)).await.remove(0);
+    assert!(settle(&worker, &leased).await);
+    // Now the client has heard that both were published.
+    house.within(5, "a task", work.collect(1)).await;
+    drop(worker);
     house.restart_empty();
     let started = Instant::now();
     let again = until(|| async { house.ask::<u64>(&["LLEN", &queue]).await == 1 });
     house.within(9, "the task again", again).await;
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     let _hand = Hand::start(house.worker(), |_| Act::Answer);
-    house.within(9, "the task", work.collect(1)).await;
+    house.within(9, "the task", work.collect(2)).await;
 }
 
 /// "And again after every reconnect": an idle worker that is given back a chunk by a rollback works
