@@ -34,11 +34,11 @@ async fn a_client_that_slept_goes_on() {
     house.within(9, "10 tasks", work.collect(10)).await;
     while house.within(9, "the next", hand.leases()).await.name.first <= 10 {}
     let frozen = ice.freeze().await;
+    // The server cuts who sleeps, in the middle of its waits; the sleep outlasts its patience.
+    let _: u64 = house.ask(&["CLIENT", "KILL", "USER", "client"]).await;
     let lease = house.keys().client(client.id());
     let gone = until(|| async { !house.ask::<bool>(&["EXISTS", &lease]).await });
     house.within(9, "the lease's end", gone).await;
-    // The server cuts who sleeps, and the sleep is longer than the client's patience.
-    let _: u64 = house.ask(&["CLIENT", "KILL", "USER", "client"]).await;
     gate.add_permits(1);
     tokio::time::sleep(quick().patience + Duration::from_secs(2)).await;
     let queue = house.keys().queue(work.job.id());

@@ -171,6 +171,16 @@ async fn a_redis_that_evicts_is_refused() {
     assert!(text.contains("maxmemory-policy allkeys-lru"), "{text}");
 }
 
+/// A small disk, gone with the test.
+struct Disk(tempfile::TempDir);
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Redis may still be going.
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
 /// F14: the disk is full, so Redis refuses to write: the user is told once, the loop waits, and
 /// completes when there is room.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -183,13 +193,14 @@ async fn a_full_disk_is_waited_out() {
         eprintln!("SKIPPED: a_full_disk_is_waited_out needs to mount a tmpfs");
         return;
     }
+    let disk = Disk(folder);
     let house = House::start_with(&format!("dir {path}\nappendonly yes\nappendfsync everysec"));
     let client = house.quick_client().await;
     let mut work = Loop::open(&client).await;
     let _hand = Hand::start(house.quick_worker(), |_| Act::Answer);
     work.push(1, 1);
     house.within(9, "a task", work.collect(1)).await;
-    let ballast = folder.path().join("ballast");
+    let ballast = disk.0.path().join("ballast");
     let _ = std::fs::write(&ballast, vec![1; 9 << 20]);
     (2..=60).for_each(|task| work.push(task, 1));
     let told = async {
@@ -201,8 +212,6 @@ async fn a_full_disk_is_waited_out() {
     std::fs::remove_file(&ballast).unwrap();
     house.within(40, "60 tasks", work.collect(60)).await;
     let waits = work.notices.iter().filter(|n| matches!(n, Notice::Waiting { .. })).count();
-    drop(house);
-    let _ = Command::new("umount").arg(&path).status();
     work.assert_came(60, &[]);
     assert_eq!(waits, 1, "{:?}", work.notices);
 }
