@@ -214,3 +214,10 @@ test_as_user("Ctrl-C at a terminal gives the prompt back, and the next loop work
   expect_true(wait_until(file.exists(result) && file.size(result) > 0, 3))
   expect_identical(readRDS(result), 1:4)
 })
+
+test_that("a task whose host was lost each time is an error that says so", {
+  value <- event_values(list(kind = "lost", report = 6L, worker = "w1"))$values[[1]]
+  expect_s3_class(value, "rustBatch_error_lost")
+  expect_match(conditionMessage(value), "host was lost 6 times", fixed = TRUE)
+  expect_identical(value$worker, "w1")
+})
