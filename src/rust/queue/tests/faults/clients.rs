@@ -142,7 +142,6 @@ async fn a_short_loop_beside_a_long_one() {
     house.within(5, "the short loop", short.collect(1)).await;
     assert!(freed.elapsed() < Duration::from_secs(1), "{:?}", freed.elapsed());
     let _frozen = ice.freeze().await;
-    let _: u64 = house.ask(&["PUBLISH", "x", "y"]).await;
     (2..=50).for_each(|task| short.push(task, 1));
     free.add_permits(1);
     house.within(30, "the rest", short.collect(50)).await;
