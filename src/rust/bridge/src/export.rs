@@ -5,6 +5,7 @@ use rustbatch_protocol::{BlobRef, WorkerId};
 
 use crate::boundary::entry;
 use crate::cluster::Cluster;
+use crate::digest::Digest;
 use crate::failure::{Failure, Raised};
 use crate::{digest, runtime, serial, values};
 
@@ -28,7 +29,7 @@ fn export_object(cluster: Robj, value: Robj) -> Robj {
                 return values::text(&blob.to_string());
             }
         }
-        let blob = put(cluster, &value, digest.bytes)?;
+        let blob = put(cluster, &value, &digest)?;
         cluster.know(digest.hash, blob);
         values::text(&blob.to_string())
     })
@@ -40,7 +41,11 @@ fn export_again(cluster: Robj, value: Robj, worker: Robj) -> Robj {
     entry(|| {
         let cluster = values::pointed::<Cluster>(&cluster)?;
         let worker: WorkerId = values::text_of(&worker)?.parse()?;
-        let blob = put(cluster, &value, 0)?;
+        // What was plain when it was exported is so still.
+        let Some(digest) = digest::of(&value)? else {
+            return Err(Failure::new("internal", "Internal error: an export is no longer plain"));
+        };
+        let blob = put(cluster, &value, &digest)?;
         let client = cluster.client()?;
         let told = async move { client.supplied(&worker, blob.hash).await.map_err(Raised::from) };
         runtime::run_while(told, || cluster.check_alive())?;
@@ -48,15 +53,16 @@ fn export_again(cluster: Robj, value: Robj, worker: Robj) -> Robj {
     })
 }
 
-/// `size` is how many bytes of content the value has, about; 0 when that is not known.
-fn put(cluster: &Cluster, value: &Robj, size: usize) -> std::result::Result<BlobRef, Failure> {
+fn put(cluster: &Cluster, value: &Robj, digest: &Digest) -> std::result::Result<BlobRef, Failure> {
     let mut bytes = Vec::new();
     // Where there is no room for that much at once, it is tried piece by piece.
-    let _ = bytes.try_reserve(size + size / 64);
-    let bytes = serial::serialize_into(bytes, value, None)?.into();
+    let _ = bytes.try_reserve(digest.bytes + digest.bytes / 64);
+    let bytes = serial::serialize_into(bytes, value, None)?;
     let client = cluster.client()?;
-    let put = async move { client.export(&bytes).await.map_err(Raised::from) };
-    runtime::run_while(put, || cluster.check_alive())
+    let blob = BlobRef::of_object(client.seal(), &digest.hash, bytes.len() as u64);
+    let put = async move { client.export(blob, &bytes.into()).await.map_err(Raised::from) };
+    runtime::run_while(put, || cluster.check_alive())?;
+    Ok(blob)
 }
 
 extendr_module! {

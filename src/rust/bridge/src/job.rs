@@ -113,7 +113,7 @@ fn keep(
     blobs: &mut HashMap<BlobHash, Bytes>,
     fresh: &mut Vec<BlobRef>,
 ) -> BlobRef {
-    let blob = BlobRef::of(client.seal(), "", &bytes);
+    let blob = BlobRef::of(client.seal(), &bytes);
     client.remember(blob);
     blobs.insert(blob.hash, bytes.into());
     fresh.push(blob);

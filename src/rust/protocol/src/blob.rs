@@ -13,18 +13,28 @@ pub const PART: usize = 4 << 20;
 /// What is longer than this many bytes travels as a blob beside its message, not within it.
 pub const INLINE: usize = 1 << 20;
 
-/// The BLAKE3 hash of a blob's bytes, keyed by the cluster's key.
+/// The BLAKE3 hash by which a blob is known, keyed by the cluster's key: of its content, or of what
+/// stands for its content and never for any other.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BlobHash(#[serde(with = "serde_bytes")] [u8; 32]);
 
+/// What the hash is of.
+enum Of<'a> {
+    Content(&'a [u8]),
+    Label(&'a str),
+    Digest(&'a [u8; 32]),
+}
+
 impl BlobHash {
-    /// The hash of `bytes` under this cluster's key, for the use that `label` names. Content that
-    /// many share has an empty label; content of one owner, which may remove it, has the owner's.
-    #[must_use]
-    pub fn of(seal: &Seal, label: &str, bytes: &[u8]) -> Self {
+    fn new(seal: &Seal, of: &Of<'_>, length: u64) -> Self {
         let mut hasher = blake3::Hasher::new_keyed(seal.blob_key());
-        hasher.update(&(label.len() as u64).to_le_bytes()).update(label.as_bytes());
-        Self(*hasher.update(bytes).finalize().as_bytes())
+        let (kind, bytes): (u8, &[u8]) = match of {
+            Of::Content(bytes) => (1, bytes),
+            Of::Label(label) => (2, label.as_bytes()),
+            Of::Digest(digest) => (3, &digest[..]),
+        };
+        hasher.update(&[kind]).update(&length.to_le_bytes()).update(bytes);
+        Self(*hasher.finalize().as_bytes())
     }
 }
 
@@ -60,10 +70,25 @@ pub struct BlobRef {
 }
 
 impl BlobRef {
-    /// The reference to `bytes`, labelled as [`BlobHash::of`] says.
+    /// The reference to content that many may share.
     #[must_use]
-    pub fn of(seal: &Seal, label: &str, bytes: &[u8]) -> Self {
-        Self { hash: BlobHash::of(seal, label, bytes), length: bytes.len() as u64 }
+    pub fn of(seal: &Seal, bytes: &[u8]) -> Self {
+        let length = bytes.len() as u64;
+        Self { hash: BlobHash::new(seal, &Of::Content(bytes), length), length }
+    }
+
+    /// The reference to the `length` bytes of one owner, which may remove them: `label` names them,
+    /// and is never used for others.
+    #[must_use]
+    pub fn owned(seal: &Seal, label: &str, length: u64) -> Self {
+        Self { hash: BlobHash::new(seal, &Of::Label(label), length), length }
+    }
+
+    /// The reference to the `length` bytes that an object with this digest is serialized to: to hash
+    /// them as well would take as long again.
+    #[must_use]
+    pub fn of_object(seal: &Seal, digest: &[u8; 32], length: u64) -> Self {
+        Self { hash: BlobHash::new(seal, &Of::Digest(digest), length), length }
     }
 
     /// How many parts the blob has; an empty one has one empty part.
@@ -123,10 +148,28 @@ mod tests {
     use crate::ClusterKey;
 
     #[test]
+    fn blobs_of_different_kinds_owners_and_lengths_are_told_apart() -> Result<(), Error> {
+        let seal = Seal::new("test".parse()?, ClusterKey::random()?)?;
+        let (text, digest) = ("x".repeat(32), [b'x'; 32]);
+        let mut names = vec![
+            BlobRef::of(&seal, text.as_bytes()),
+            BlobRef::owned(&seal, &text, 32),
+            BlobRef::owned(&seal, &text, 33),
+            BlobRef::of_object(&seal, &digest, 32),
+            BlobRef::of_object(&seal, &digest, 33),
+            BlobRef::of(&Seal::new("test".parse()?, ClusterKey::random()?)?, text.as_bytes()),
+        ];
+        names.sort_by_key(|blob| blob.hash);
+        names.dedup_by_key(|blob| blob.hash);
+        assert_eq!(names.len(), 6);
+        Ok(())
+    }
+
+    #[test]
     fn parts_make_the_whole_and_cannot_change_places() -> Result<(), Error> {
         let seal = Seal::new("test".parse()?, ClusterKey::random()?)?;
         let bytes: Vec<u8> = (0..PART * 2 + 5).map(|i| (i % 251) as u8).collect();
-        let blob = BlobRef::of(&seal, "", &bytes);
+        let blob = BlobRef::of(&seal, &bytes);
         assert_eq!(blob.parts(), 3);
         let mut whole = Vec::new();
         for part in 0..3 {
@@ -134,12 +177,11 @@ mod tests {
             assert_eq!(blob.open_part(&seal, frame.clone(), (part + 1) % 3), Err(Error::Seal));
             whole.extend(blob.open_part(&seal, frame, part)?);
         }
-        assert_eq!(BlobRef::of(&seal, "", &whole), blob);
+        assert_eq!(BlobRef::of(&seal, &whole), blob);
         let longer = BlobRef { length: blob.length + 1, ..blob };
         let last = blob.seal_part(&seal, &bytes, 2)?;
         assert_eq!(longer.open_part(&seal, last, 2), Err(Error::Seal));
-        assert_ne!(BlobRef::of(&seal, "mine", &bytes), blob);
-        assert_eq!(BlobRef::of(&seal, "", b"").parts(), 1);
+        assert_eq!(BlobRef::of(&seal, b"").parts(), 1);
         assert_eq!(blob.hash.to_string().parse::<BlobHash>()?, blob.hash);
         assert_eq!(blob.to_string().parse::<BlobRef>()?, blob);
         Ok(())

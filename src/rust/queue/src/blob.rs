@@ -6,8 +6,7 @@ use rustbatch_protocol::{BlobRef, Keys, Payload, Seal, blob::INLINE};
 
 use crate::{Error, Link, TTL, ms};
 
-/// Stores `bytes` unless Redis has them already; `label` as in [`rustbatch_protocol::BlobHash::of`].
-/// While Redis takes one part, the next is sealed. May be repeated; cancel-safe, because a blob whose
+/// Stores the bytes of `blob` unless Redis has them already. While Redis takes one part, the next is sealed. May be repeated; cancel-safe, because a blob whose
 /// last part is missing counts as absent.
 ///
 /// # Errors
@@ -16,27 +15,26 @@ pub async fn put(
     link: &Link,
     keys: &Keys,
     seal: &Seal,
-    label: &str,
+    blob: &BlobRef,
     bytes: &Bytes,
-) -> Result<BlobRef, Error> {
-    let blob = BlobRef::of(seal, label, bytes);
-    if renew(link, keys, &blob).await? {
-        return Ok(blob);
+) -> Result<(), Error> {
+    if renew(link, keys, blob).await? {
+        return Ok(());
     }
-    let mut sealed = Some(seal_part(seal, &blob, bytes, 0).await?);
+    let mut sealed = Some(seal_part(seal, blob, bytes, 0).await?);
     for part in 1..=blob.parts() {
         let mut pipe = Pipeline::new();
-        add_frame(&mut pipe, keys, &blob, part - 1, sealed.take().unwrap_or_default());
+        add_frame(&mut pipe, keys, blob, part - 1, sealed.take().unwrap_or_default());
         let next = async {
             if part < blob.parts() {
-                seal_part(seal, &blob, bytes, part).await.map(Some)
+                seal_part(seal, blob, bytes, part).await.map(Some)
             } else {
                 Ok(None)
             }
         };
         (_, sealed) = tokio::try_join!(link.call::<()>(&pipe), next)?;
     }
-    Ok(blob)
+    Ok(())
 }
 
 async fn seal_part(
@@ -175,5 +173,7 @@ pub async fn payload(
     if bytes.len() <= INLINE {
         return Ok(Payload::Inline(bytes));
     }
-    put(link, keys, seal, label, &bytes.into()).await.map(Payload::Blob)
+    let blob = BlobRef::owned(seal, label, bytes.len() as u64);
+    put(link, keys, seal, &blob, &bytes.into()).await?;
+    Ok(Payload::Blob(blob))
 }

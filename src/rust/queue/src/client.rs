@@ -134,24 +134,24 @@ impl Client {
         self.shared.roll().await
     }
 
-    /// Puts an export into Redis, unless it is there, and remembers it as used last. Cancel-safe.
+    /// Puts the bytes of an export into Redis, unless they are there, and remembers it as used last. Cancel-safe.
     ///
     /// # Errors
     /// Those of [`blob::put`].
-    pub async fn export(&self, bytes: &Bytes) -> Result<BlobRef, Error> {
+    pub async fn export(&self, blob: BlobRef, bytes: &Bytes) -> Result<(), Error> {
         let Shared { bulk, keys, seal, timing, .. } = &*self.shared;
         let started = Instant::now();
-        let blob = loop {
-            match blob::put(bulk, keys, seal, "", bytes).await {
+        loop {
+            match blob::put(bulk, keys, seal, &blob, bytes).await {
                 // What is received meanwhile makes room.
                 Err(Error::Full { .. }) if started.elapsed() < timing.stall => {
                     tokio::time::sleep(AGAIN).await;
                 }
                 done => break done?,
             }
-        };
+        }
         self.remember(blob);
-        Ok(blob)
+        Ok(())
     }
 
     /// Renews an export that Redis should have, and remembers it as used last; says whether all of it

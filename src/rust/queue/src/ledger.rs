@@ -86,11 +86,11 @@ impl Ledger {
         before.is_some_and(|(_, sent)| sent.name.tasks().end > name.first)
     }
 
-    /// The arguments with this hash, and the chunk that they are of.
-    pub fn arguments(&self, hash: BlobHash) -> Option<(ChunkName, &Stored)> {
+    /// The arguments with this hash.
+    pub fn arguments(&self, hash: BlobHash) -> Option<&Stored> {
         self.open.values().find_map(|sent| {
             let stored = sent.arguments.as_deref()?;
-            (stored.blob.hash == hash).then(|| (sent.whole(), stored))
+            (stored.blob.hash == hash).then_some(stored)
         })
     }
 
@@ -194,7 +194,7 @@ mod tests {
     fn a_blob_is_spent_with_its_last_task() -> Result<(), rustbatch_protocol::Error> {
         let key = rustbatch_protocol::ClusterKey::random()?;
         let seal = rustbatch_protocol::Seal::new("test".parse()?, key)?;
-        let blob = BlobRef::of(&seal, "", b"x");
+        let blob = BlobRef::of(&seal, b"x");
         let mut ledger = Ledger::default();
         ledger.insert(Sent {
             arguments: Some(Arc::new(Stored { blob, bytes: Bytes::from_static(b"x") })),

@@ -218,7 +218,7 @@ impl Pump {
         let large = |blob: &&BlobRef| blob.parts() > 1;
         while let Some(&blob) = self.spec.fresh.iter().find(large) {
             if let Some(bytes) = self.spec.blobs.get(&blob.hash) {
-                blob::put(bulk, keys, seal, "", bytes).await?;
+                blob::put(bulk, keys, seal, &blob, bytes).await?;
             }
             self.spec.fresh.retain(|other| other.hash != blob.hash);
         }
@@ -229,8 +229,10 @@ impl Pump {
             }
             room = room.saturating_sub(arguments.len() as u64);
             let stored = if arguments.len() > INLINE {
-                let label = name.entry(&self.id);
-                Some(blob::put(bulk, keys, seal, &label, arguments).await?)
+                let length = arguments.len() as u64;
+                let blob = BlobRef::owned(seal, &name.entry(&self.id), length);
+                blob::put(bulk, keys, seal, &blob, arguments).await?;
+                Some(blob)
             } else {
                 None
             };
@@ -338,8 +340,7 @@ impl Pump {
             };
             // Siblings of a split share theirs, and stand side by side.
             if last.replace(stored.blob.hash) != Some(stored.blob.hash) {
-                let label = sent.whole().entry(&self.id);
-                blob::put(bulk, keys, seal, &label, &stored.bytes).await?;
+                blob::put(bulk, keys, seal, &stored.blob, &stored.bytes).await?;
             }
         }
         if names.is_empty() {

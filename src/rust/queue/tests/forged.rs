@@ -13,7 +13,7 @@ use support::{Act, Hand, House, Loop, argument, name, settle, take, until};
 fn foreign(house: &House, job: &JobId, task: u64) -> Vec<u8> {
     let seal = Seal::new(house.seal().cluster().clone(), ClusterKey::random().unwrap()).unwrap();
     let chunk = Chunk {
-        context: BlobRef::of(&seal, "", b"evil"),
+        context: BlobRef::of(&seal, b"evil"),
         arguments: Payload::Inline(argument(task, 8)),
         seed: None,
     };

@@ -20,7 +20,7 @@ const PAUSES: [Duration; 3] =
     [Duration::from_millis(50), Duration::from_millis(200), Duration::ZERO];
 
 /// How long a slot is without work before its R process compiles its own functions.
-const QUIET: Duration = Duration::from_millis(200);
+const QUIET: Duration = Duration::from_millis(100);
 
 /// What became of a chunk.
 #[derive(Debug)]

@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use rustbatch_protocol::{
-    Binding, BlobHash, ChunkName, Control, Kind, Outcome, Payload, Report, WorkerId, decode,
+    Binding, BlobHash, BlobRef, ChunkName, Control, Kind, Outcome, Payload, Report, WorkerId,
+    decode,
 };
 
 use super::{Pump, START};
@@ -147,9 +148,10 @@ impl Pump {
             return Ok(());
         };
         if let Some(bytes) = self.spec.blobs.get(&hash) {
-            blob::put(bulk, keys, seal, "", bytes).await?;
-        } else if let Some((whole, stored)) = self.ledger.arguments(hash) {
-            blob::put(bulk, keys, seal, &whole.entry(&self.id), &stored.bytes).await?;
+            let blob = BlobRef { hash, length: bytes.len() as u64 };
+            blob::put(bulk, keys, seal, &blob, bytes).await?;
+        } else if let Some(stored) = self.ledger.arguments(hash) {
+            blob::put(bulk, keys, seal, &stored.blob, &stored.bytes).await?;
         } else {
             if self.spec.beside.contains(&hash) {
                 let _ = self.told.events.send(Event::Need { hash, worker });

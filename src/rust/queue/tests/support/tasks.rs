@@ -76,7 +76,8 @@ impl Loop {
     /// A job whose tasks have arguments of `size` bytes.
     pub async fn open_with(client: &Client, size: usize) -> Self {
         let bytes = Bytes::from_static(b"the context");
-        let context = client.export(&bytes).await.unwrap();
+        let context = BlobRef::of(client.seal(), &bytes);
+        client.export(context, &bytes).await.unwrap();
         let spec = JobSpec {
             context,
             blobs: HashMap::from([(context.hash, bytes)]),

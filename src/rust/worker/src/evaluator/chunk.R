@@ -63,6 +63,7 @@ run_tasks <- function(chunk) {
   n <- chunk$n
   seeds <- chunk$seeds
   values <- vector("list", n)
+  cold <- state == "cold"
   at <<- marks <<- 0L
   by_name <- is.null(attr(arguments, "tasks"))
   exports <- context$exports
@@ -82,9 +83,9 @@ run_tasks <- function(chunk) {
     k <- at
     give(k, offset + k)
     if (is.null(context$bound)) context$bound <<- names(exports)
-    if (is_cold) .Internal(enableJIT(jit))
+    if (cold) .Internal(enableJIT(jit))
     value <- evaluate(context$expr, exports)
-    if (is_cold) .Internal(enableJIT(0L))
+    if (cold) .Internal(enableJIT(0L))
     if (!is.null(value)) values[[k]] <<- value
     ended <- now()
     after_task(ended - started > 0.001)
@@ -143,10 +144,12 @@ run_chunk <- function(chunk) {
     context$chunks <<- 2L
   }
   notes <<- failures <<- NULL
+  if (state == "lukewarm") .Internal(enableJIT(jit))
   values <- tryCatch(
     allowInterrupts(run_tasks(chunk)),
     interrupt = function(i) NULL
   )
+  if (state != "compiled") .Internal(enableJIT(0L))
   if (exists(".Random.seed", session, inherits = FALSE)) discard(".Random.seed", session)
   tidy()
   tidy_session()

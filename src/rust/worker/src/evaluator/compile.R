@@ -1,19 +1,24 @@
-# When these functions are compiled. It takes R's just-in-time compiler 50 ms, which a first loop
-# should not wait for: at first it compiles only what tasks call, until the worker has nothing to do and
-# asks for the rest, or so many tasks have run that it pays.
+# When these functions are compiled. All together take R's just-in-time compiler 100 ms, which a first
+# loop should not wait for. So at first it compiles only what tasks call; after some hundred tasks,
+# what is called for each task; and the rest when the worker has nothing to do and asks for it.
 
 jit <- .Internal(enableJIT(-1L))
-is_cold <- jit > 0L
-cold_tasks <- 0
+state <- if (jit > 0L) "cold" else "compiled"
+tasks_done <- 0
 count_tasks <- function(n) {
-  cold_tasks <<- cold_tasks + n
-  if (is_cold && cold_tasks > 2000) warm_up()
-}
-warm_up <- function() {
-  own <- environment(warm_up)
-  for (name in names(own)) {
-    if (is.function(own[[name]])) own[[name]] <- compiler::cmpfun(own[[name]])
+  tasks_done <<- tasks_done + n
+  if (state == "cold" && tasks_done > 200) {
+    compile_these(c("run_tasks", "after_task", "tidy", "evaluate", "own", "restore", "bindings"))
+    state <<- "lukewarm"
   }
-  is_cold <<- FALSE
+}
+compile_all <- function() {
+  if (jit == 0L) return()
+  compile_these(Filter(function(name) is.function(here[[name]]), names(here)))
+  state <<- "compiled"
   .Internal(enableJIT(jit))
+}
+here <- environment()
+compile_these <- function(names) {
+  for (name in names) here[[name]] <- compiler::cmpfun(here[[name]])
 }

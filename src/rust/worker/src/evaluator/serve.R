@@ -28,7 +28,7 @@ serve <- function() {
   } else if (frame$kind == to_r[["first"]]) {
     take_first(frame$size)
   } else if (frame$kind == to_r[["compile"]]) {
-    warm_up()
+    compile_all()
     send("ready")
   } else {
     leave()
@@ -41,6 +41,6 @@ function() {
   setHook(packageEvent("foreach", "onLoad"), function(...) foreach::registerDoSEQ())
   open_pipes()
   connections <<- getAllConnections()
-  .Internal(enableJIT(0L))
+  if (state == "cold") .Internal(enableJIT(0L))
   suspendInterrupts(repeat serve())
 }
