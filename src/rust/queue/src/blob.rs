@@ -1,4 +1,4 @@
-//! Blobs in Redis: parts of 4 MiB, each sealed, in one hash that expires when nobody renews it.
+//! Blobs in Redis: parts of 1 MiB, each sealed, in one hash that expires when nobody renews it.
 
 use bytes::Bytes;
 use redis::Pipeline;
@@ -6,8 +6,15 @@ use rustbatch_protocol::{BlobRef, Keys, Payload, Seal, blob::INLINE};
 
 use crate::{Error, Link, TTL, ms};
 
-/// Stores the bytes of `blob` unless Redis has them already. While Redis takes one part, the next is sealed. May be repeated; cancel-safe, because a blob whose
-/// last part is missing counts as absent.
+/// How many parts travel together: one where Redis is near, up to 16 where an answer is long in
+/// coming, so that a line is filled.
+fn together(link: &Link) -> u64 {
+    u64::try_from(link.round_trip().as_millis() / 2).unwrap_or(u64::MAX).clamp(1, 16)
+}
+
+/// Stores the bytes of `blob` unless Redis has them already. While Redis takes some parts, the next
+/// are sealed. May be repeated; cancel-safe, because a blob whose last part is missing counts as
+/// absent.
 ///
 /// # Errors
 /// Those of [`Link::call`] and of sealing.
@@ -21,30 +28,25 @@ pub async fn put(
     if renew(link, keys, blob).await? {
         return Ok(());
     }
-    let mut sealed = Some(seal_part(seal, blob, bytes, 0).await?);
-    for part in 1..=blob.parts() {
-        let mut pipe = Pipeline::new();
-        add_frame(&mut pipe, keys, blob, part - 1, sealed.take().unwrap_or_default());
-        let next = async {
-            if part < blob.parts() {
-                seal_part(seal, blob, bytes, part).await.map(Some)
-            } else {
-                Ok(None)
+    let together = together(link);
+    let sealed = async |from: u64| {
+        let (keys, seal, blob, bytes) = (keys.clone(), seal.clone(), *blob, bytes.clone());
+        aside(move || {
+            let mut pipe = Pipeline::new();
+            for part in from..blob.parts().min(from + together) {
+                add_part(&mut pipe, &keys, &seal, &blob, &bytes, part)?;
             }
-        };
-        (_, sealed) = tokio::try_join!(link.call::<()>(&pipe), next)?;
+            Ok::<_, Error>(pipe)
+        })
+        .await
+    };
+    let mut from = 0;
+    let mut pipe = sealed(from).await?;
+    while !pipe.is_empty() {
+        from += together;
+        ((), pipe) = tokio::try_join!(link.call(&pipe), sealed(from))?;
     }
     Ok(())
-}
-
-async fn seal_part(
-    seal: &Seal,
-    blob: &BlobRef,
-    bytes: &Bytes,
-    part: u64,
-) -> Result<Vec<u8>, Error> {
-    let (seal, blob, bytes) = (seal.clone(), *blob, bytes.clone());
-    Ok(aside(move || blob.seal_part(&seal, &bytes, part)).await?)
 }
 
 /// Does what takes a processor some milliseconds on another thread.
@@ -71,14 +73,10 @@ pub fn add_part(
     bytes: &[u8],
     part: u64,
 ) -> Result<(), Error> {
-    add_frame(pipe, keys, blob, part, blob.seal_part(seal, bytes, part)?);
-    Ok(())
-}
-
-fn add_frame(pipe: &mut Pipeline, keys: &Keys, blob: &BlobRef, part: u64, frame: Vec<u8>) {
     let key = keys.blob(&blob.hash);
-    pipe.hset(&key, part, frame).ignore();
+    pipe.hset(&key, part, blob.seal_part(seal, bytes, part)?).ignore();
     pipe.cmd("PEXPIRE").arg(&key).arg(ms(TTL)).ignore();
+    Ok(())
 }
 
 /// Renews the blob's expiry; says whether all of it is there. Cancel-safe.
@@ -110,8 +108,8 @@ pub async fn get(
     Ok(whole.then_some(bytes))
 }
 
-/// Fetches a blob and gives `take` its parts in order; says whether Redis had them all. While one part
-/// is opened, the next is on its way. Cancel-safe.
+/// Fetches a blob and gives `take` its parts in order; says whether Redis had them all. While some
+/// are opened, the next are on their way. Cancel-safe.
 ///
 /// Each part was sealed for this very blob, place and length, so the whole needs no check of its own.
 ///
@@ -124,24 +122,34 @@ pub async fn read(
     blob: &BlobRef,
     mut take: impl FnMut(&[u8]),
 ) -> Result<bool, Error> {
-    let key = keys.blob(&blob.hash);
-    let fetch = async |part: u64| {
-        if part == blob.parts() {
-            return Ok(None);
-        }
+    let (key, together) = (keys.blob(&blob.hash), together(link));
+    let fetch = async |from: u64| {
         let mut pipe = Pipeline::new();
-        pipe.hget(&key, part);
-        let (frame,): (Option<Vec<u8>>,) = link.call(&pipe).await?;
-        Ok::<_, Error>(frame)
+        for part in from..blob.parts().min(from + together) {
+            pipe.hget(&key, part);
+        }
+        if pipe.is_empty() {
+            Ok(Vec::new())
+        } else {
+            link.call::<Vec<Option<Vec<u8>>>>(&pipe).await
+        }
     };
-    let mut frame = fetch(0).await?;
-    for part in 0..blob.parts() {
-        let Some(sealed) = frame else { return Ok(false) };
+    let mut from = 0;
+    let mut frames = fetch(from).await?;
+    while !frames.is_empty() {
         let (seal, blob) = (seal.clone(), *blob);
-        let open = async { Ok(aside(move || blob.open_part(&seal, sealed, part)).await?) };
-        let (next, opened) = tokio::try_join!(fetch(part + 1), open)?;
-        take(&opened);
-        frame = next;
+        let open = aside(move || {
+            let opened = frames.into_iter().zip(from..).map(|(frame, part)| {
+                frame.map(|frame| blob.open_part(&seal, frame, part)).transpose()
+            });
+            opened.collect::<Result<Option<Vec<_>>, _>>()
+        });
+        from += together;
+        let open = async { Ok(open.await?) };
+        let (next, opened) = tokio::try_join!(fetch(from), open)?;
+        let Some(opened) = opened else { return Ok(false) };
+        opened.iter().for_each(|part| take(part));
+        frames = next;
     }
     Ok(true)
 }
