@@ -311,7 +311,6 @@ test_as_user("a worker that halts beyond its lease goes on, and three tasks give
 })
 
 test_as_user("a loop goes on when its worker is killed under it", {
-  skip("the sweep is not there yet: nobody gives the chunks of a dead worker back")
   cluster <- local_cluster(2)
   begun <- tempfile("begun-")
   worker <- worker_process()
@@ -323,6 +322,7 @@ test_as_user("a loop goes on when its worker is killed under it", {
     i
   })
   expect_identical(values, 1:20)
-  expect_lt(took, 30)
+  # Nobody waits for the lease of a process that is known to be dead.
+  expect_lt(took, 8)
   expect_false(worker %in% worker_process())
 })

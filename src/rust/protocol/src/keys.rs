@@ -69,6 +69,12 @@ impl Keys {
         self.name(format_args!("ctl:{worker}"))
     }
 
+    /// A first look at a worker that was not alive.
+    #[must_use]
+    pub fn look(&self, worker: &WorkerId) -> String {
+        self.name(format_args!("look:{worker}"))
+    }
+
     /// List of at most one token that wakes an idle worker.
     #[must_use]
     pub fn bell(&self) -> String {

@@ -182,15 +182,20 @@ impl Client {
         shelf.push_back(blob);
     }
 
-    /// Ends the lease of a worker that is known to be dead, so that nobody waits for it to run out;
-    /// what it held is for the sweep. Cancel-safe.
+    /// Gives back at once what a worker held that is known to be dead: neither its lease nor a second
+    /// look is waited for. Cancel-safe: what is not done here, a heartbeat does.
     ///
     /// # Errors
     /// Those of [`Link::call`].
     pub async fn bury(&self, worker: &WorkerId) -> Result<(), Error> {
+        let Shared { link, keys, timing, .. } = &*self.shared;
         let mut pipe = Pipeline::new();
-        pipe.del(self.shared.keys.alive(worker)).ignore();
-        self.shared.link.call(&pipe).await
+        pipe.del(keys.alive(worker)).ignore();
+        // As a first look leaves it when the second is due.
+        let left = timing.look() - timing.second_look();
+        pipe.cmd("SET").arg(keys.look(worker)).arg(1).arg("PX").arg(ms(left)).ignore();
+        link.call::<()>(&pipe).await?;
+        self.shared.beat().await
     }
 
     /// Tells every worker that is alive to drain: to lease no more, finish, and exit. Cancel-safe.
