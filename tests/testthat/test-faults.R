@@ -326,3 +326,107 @@ test_as_user("a loop goes on when its worker is killed under it", {
   expect_lt(took, 8)
   expect_false(worker %in% worker_process())
 })
+
+test_as_user("four kills of the worker at random lose no task and double none", {
+  skip_without_redis()
+  ran <- tempfile("ran-")
+  script <- start_r(ran = ran, body = quote({
+    cluster <- makeCluster(3)
+    registerDoRustBatch(cluster)
+    value <- foreach(i = 1:300, .combine = c) %dopar% {
+      cat("x\n", file = ran, append = TRUE)
+      Sys.sleep(0.05)
+      i
+    }
+    say("value", value)
+    stopCluster(cluster)
+    say("over")
+  }))
+  seed <- as.integer(Sys.getenv("RUSTBATCH_SEED", "20")) %% 1e6
+  set.seed(seed)
+  script$said("pid")
+  expect_true(wait_until(file.exists(ran), 20))
+  for (k in 1:4) {
+    Sys.sleep(runif(1, 0, 0.5))
+    before <- worker_process(script$pid)
+    tools::pskill(before, 9L)
+    replaced <- function() length(setdiff(worker_process(script$pid), before)) == 1L
+    expect_true(wait_until(replaced(), 5))
+  }
+  expect_identical(script$said("value", 60), 1:300, info = paste("RUSTBATCH_SEED =", seed))
+  script$said("over")
+})
+
+# The client ----
+
+# The processes that were started with this variable in their environment.
+started_with <- function(variable) {
+  has_it <- function(pid) {
+    file <- file.path("/proc", pid, "environ")
+    bytes <- tryCatch(suppressWarnings(readBin(file, "raw", 1e5)), error = function(e) raw())
+    bytes[bytes == 0] <- charToRaw("\n")
+    grepl(variable, rawToChar(bytes), fixed = TRUE)
+  }
+  Filter(has_it, processes()$pid)
+}
+
+test_as_user("a client that is killed at any moment of makeCluster() leaves nothing", {
+  skip_without_redis()
+  skip_without_proc()
+  seed <- as.integer(Sys.getenv("RUSTBATCH_SEED", "20")) %% 1e6
+  set.seed(seed)
+  for (k in 1:12) {
+    place <- tempfile("place-")
+    dir.create(place)
+    begun <- file.path(place, "begun")
+    code <- sprintf(
+      ".libPaths(%s); library(rustBatch); file.create('%s'); makeCluster(2); Sys.sleep(60)",
+      paste(deparse(.libPaths()), collapse = ""), begun
+    )
+    variable <- paste0("TMPDIR=", place)
+    system2(file.path(R.home("bin"), "Rscript"), c("--vanilla", "-e", shQuote(code)),
+      env = c(variable, "XDG_RUNTIME_DIR="), wait = FALSE, stdout = FALSE, stderr = FALSE
+    )
+    expect_true(wait_until(file.exists(begun), 20))
+    client <- setdiff(started_with(variable), running("rustbatch-worker"))
+    # Most of it happens in the first 200 ms.
+    Sys.sleep(runif(1, 0, 0.25))
+    tools::pskill(client, 9L)
+    gone <- wait_until(length(started_with(variable)) == 0L, 10)
+    expect_true(gone, info = paste("RUSTBATCH_SEED =", seed, "round", k))
+    left <- list.files(place, pattern = "^rustBatch-")
+    expect_identical(left, character(), info = paste("RUSTBATCH_SEED =", seed, "round", k))
+  }
+})
+
+# Clocks ----
+
+test_as_user("clocks that are wrong, and that jump, change nothing", {
+  faketime <- Sys.glob("/usr/lib/*/faketime/libfaketime.so.1")
+  skip_if(length(faketime) == 0L, "there is no libfaketime")
+  offset <- tempfile("offset-")
+  writeLines("-3d", offset)
+  # Redis does not start under it.
+  port <- local_redis()
+  # The worker and all R processes three days behind the client.
+  Sys.setenv(
+    LD_PRELOAD = faketime[1], FAKETIME_TIMESTAMP_FILE = offset, FAKETIME_NO_CACHE = "1",
+    FAKETIME_DONT_FAKE_MONOTONIC = "1"
+  )
+  at_end(quote(Sys.unsetenv(
+    c("LD_PRELOAD", "FAKETIME_TIMESTAMP_FILE", "FAKETIME_NO_CACHE", "FAKETIME_DONT_FAKE_MONOTONIC")
+  )))
+  local_cluster(2, redis = sprintf("redis://127.0.0.1:%d", port))
+  there <- foreach(i = 1, .combine = c) %dopar% as.numeric(Sys.time())
+  expect_lt(abs(as.numeric(Sys.time()) - there - 3 * 86400), 3600)
+  values <- foreach(i = 1:60, .combine = c, .options.rustBatch = chunks_of(1)) %dopar% {
+    # In the middle of the loop an hour passes, then two days. (Backwards, R itself would sleep on.)
+    if (i == 20) writeLines("-71h", offset)
+    if (i == 40) writeLines("-1d", offset)
+    Sys.sleep(0.05)
+    i
+  }
+  expect_identical(values, 1:60)
+  set.seed(1)
+  expect_length(foreach(i = 1:4, .combine = c) %dopar% rnorm(1), 4L)
+})

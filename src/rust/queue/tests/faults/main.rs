@@ -11,6 +11,7 @@ mod crowd;
 mod hosts;
 mod lines;
 mod servers;
+mod soak;
 #[path = "../support/mod.rs"]
 mod support;
 
