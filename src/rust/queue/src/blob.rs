@@ -4,7 +4,7 @@ use bytes::Bytes;
 use redis::Pipeline;
 use rustbatch_protocol::{BlobRef, Keys, Payload, Seal, blob::INLINE};
 
-use crate::{Error, Link, TTL, ms};
+use crate::{Error, Link, TTL, ms, script};
 
 /// How many parts travel together: one where Redis is near, up to 16 where an answer is long in
 /// coming, so that a line is filled.
@@ -74,6 +74,10 @@ pub fn add_part(
     part: u64,
 ) -> Result<(), Error> {
     let key = keys.blob(&blob.hash);
+    if part == 0 {
+        script::invoke(pipe, &script::BLOB, &keys.ring()).arg(blob.hash.to_string());
+        pipe.arg(blob.parts()).arg(ms(TTL)).ignore();
+    }
     pipe.hset(&key, part, blob.seal_part(seal, bytes, part)?).ignore();
     pipe.cmd("PEXPIRE").arg(&key).arg(ms(TTL)).ignore();
     Ok(())

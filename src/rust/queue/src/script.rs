@@ -38,6 +38,7 @@ scripts! {
     DROP = "drop.lua",
     SWEEP = "sweep.lua",
     ROLL = "roll.lua",
+    BLOB = "blob.lua",
 }
 
 /// A pipeline that loads every script.

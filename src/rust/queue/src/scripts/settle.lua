@@ -18,6 +18,8 @@ elseif call('EXISTS', hash) == 1 then
     verdict = 'again'
   end
   call('HINCRBY', hash, 'duplicates', 1)
+  -- Written alone, it would be what is left of a job where an append-only file lost the rest.
+  touch(job, ttl)
 end
 call('LREM', key('leased', worker), 0, job .. '/' .. chunk)
 return verdict

@@ -51,11 +51,11 @@ async fn loop_after_loop_loses_nothing_and_grows_nothing() {
         work.assert_came(n, &[]);
         house.within(9, "the end", work.job.close()).await;
         (loops, tasks) = (loops + 1, tasks + n);
+        house.assert_all_expire("between two loops").await;
         if loops == SETTLED {
             settled = Some((resident(), open_files()));
         }
     }
-    house.assert_all_expire("at the end").await;
     let (memory, files) = (resident(), open_files());
     eprintln!("{loops} loops, {tasks} tasks, {} workers lost, {files} files", crew.lost());
     if let Some((before, open)) = settled.filter(|_| minutes.is_some()) {
