@@ -141,6 +141,21 @@ test_as_user("four kills of the worker at random lose no task and double none", 
   script$said("over")
 })
 
+test_as_user("what a task has left running ends with the worker that is killed", {
+  skip_without_proc()
+  local_cluster(1)
+  worker <- worker_process()
+  pid <- foreach(i = 1, .combine = c) %dopar% {
+    # In a session of its own, as a daemon is.
+    as.integer(system("setsid sleep 6173 >/dev/null 2>&1 & echo $!", intern = TRUE))
+  }
+  left <- running("sleep 6173")
+  expect_true(length(left) > 0L)
+  tools::pskill(worker, 9L)
+  expect_gone(left)
+  expect_identical(foreach(i = 1:3, .combine = c) %dopar% i, 1:3)
+})
+
 # The client ----
 
 # The processes that were started with this variable in their environment.

@@ -12,8 +12,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
-use crate::Error;
 use crate::process::Process;
+use crate::{Error, family};
 
 /// How often a worker is started again within [`WITHIN`].
 const AGAIN: usize = 5;
@@ -32,7 +32,8 @@ impl Recipe {
     async fn start(&self, worker: &WorkerId) -> Result<Process, Error> {
         let bootstrap = WorkerBootstrap { worker: worker.clone(), ..self.bootstrap.clone() };
         let line = serde_json::to_vec(&bootstrap).map_err(|e| Error::Internal(e.to_string()))?;
-        Process::start("the worker", &self.program, &["work"], Zeroizing::new(line)).await
+        let mark = Some((family::VARIABLE, worker.as_str()));
+        Process::start("the worker", &self.program, &["work"], mark, Zeroizing::new(line)).await
     }
 }
 
@@ -117,8 +118,10 @@ async fn keep(recipe: Arc<Recipe>, kept: Arc<Mutex<Kept>>, deaths: UnboundedSend
     loop {
         let Some(ended) = lock(&kept).process.as_ref().map(Process::ended) else { return };
         let mut words = ended.await;
+        let dead = lock(&kept).worker.clone();
+        family::end(&dead);
         // Who listened may be gone; the worker is needed all the same.
-        let _ = deaths.send(lock(&kept).worker.clone());
+        let _ = deaths.send(dead);
         loop {
             starts.retain(|start: &Instant| start.elapsed() < WITHIN);
             if starts.len() >= AGAIN {

@@ -10,6 +10,7 @@
 pub mod acl;
 mod authority;
 pub mod error;
+mod family;
 mod field;
 mod fork;
 mod keeper;

@@ -96,7 +96,7 @@ pub(crate) async fn start(cluster: &ClusterId, supervisor: &Path) -> Result<Star
         idle_seconds: None,
         life_seconds: None,
     })?;
-    let process = Process::start("the private Redis", supervisor, &["server"], line).await?;
+    let process = Process::start("the private Redis", supervisor, &["server"], None, line).await?;
     let [client, worker] =
         [(User::Client, client), (User::Worker, worker)].map(|(user, password)| Server {
             address: Address::Unix(socket.clone()),
