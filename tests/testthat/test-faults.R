@@ -156,6 +156,42 @@ test_as_user("what a task has left running ends with the worker that is killed",
   expect_identical(foreach(i = 1:3, .combine = c) %dopar% i, 1:3)
 })
 
+test_as_user("a cluster leaves neither files nor commands of its tasks, however it ends", {
+  skip_without_proc()
+  ends <- list(
+    quote(stopCluster(cluster)),
+    quote({
+      registerDoSEQ()
+      rm(cluster)
+      gc()
+    }),
+    quote(stop("the script fails")),
+    quote(tools::pskill(Sys.getpid(), 9L))
+  )
+  for (end in ends) {
+    script <- start_r(end = end, body = quote({
+      cluster <- makeCluster(1)
+      registerDoRustBatch(cluster)
+      left <- foreach(i = 1) %dopar% {
+        writeLines("x", tempfile())
+        # One in a session of its own, as a daemon has.
+        quiet <- ">/dev/null 2>&1 & echo $!;"
+        pids <- system(paste("sleep 6174", quiet, "setsid sleep 6174", quiet), intern = TRUE)
+        list(folder = tempdir(), pids = as.integer(pids))
+      }
+      say("left", left[[1]])
+      eval(end)
+      say("over")
+    }))
+    left <- script$said("left")
+    # Of a client that is killed nobody is left to look for the daemon.
+    killed <- identical(end[[1]], quote(tools::pskill))
+    expect_gone(if (killed) left$pids[1] else left$pids)
+    if (killed) tools::pskill(left$pids[2], 9L)
+    expect_true(wait_until(!dir.exists(left$folder), 5))
+  }
+})
+
 # The client ----
 
 # The processes that were started with this variable in their environment.

@@ -161,6 +161,8 @@ fn job_wait(cluster: Robj, job: Robj) -> Robj {
         let Some(inbox) = &*inbox else {
             return Err(Failure::new("closed", "The loop has ended."));
         };
+        // Its own .combine may have stopped the cluster.
+        cluster.client()?;
         let first = loop {
             match wait(inbox, Some(Instant::now() + runtime::LOOK))? {
                 Some(event) => break event,

@@ -8,6 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ClusterId, Secret, WorkerId};
 
+/// The folder of a worker on its machine, in which its R processes have their temporary files. The
+/// worker removes it; who started a worker that was killed does so in its place.
+#[must_use]
+pub fn folder_of(worker: &WorkerId) -> PathBuf {
+    std::env::temp_dir().join(format!("rustBatch-{worker}"))
+}
+
 /// Where Redis is, and how to be let in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Server {

@@ -98,13 +98,16 @@ impl Keeper {
         if let Some(process) = process {
             process.stop(grace).await;
         }
+        family::end(&lock(&self.kept).worker);
     }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
         let mut kept = lock(&self.kept);
-        kept.process = None;
+        if kept.process.take().is_some() {
+            family::end(&kept.worker);
+        }
         if let Some(keeping) = kept.keeping.take() {
             keeping.abort();
         }

@@ -134,10 +134,15 @@ impl Pump {
         // The last event then shows the reader that nobody listens.
         drop(arrivals);
         let running = self.ledger.tasks() > 0;
-        let _ = self.shared.drop_job(&self.id, running).await;
         let left = self.ledger.iter().filter_map(|sent| Some(sent.arguments.as_ref()?.blob));
         self.spent.extend(left);
-        let _ = blob::remove(&self.shared.link, &self.shared.keys, &self.spent).await;
+        let tidy = async {
+            let _ = self.shared.drop_job(&self.id, running).await;
+            let _ = blob::remove(&self.shared.link, &self.shared.keys, &self.spent).await;
+        };
+        // Where Redis has stayed away, the next loop must not wait behind this; all of it expires.
+        let patience = if failed { FAREWELL } else { Duration::MAX };
+        let _ = tokio::time::timeout(patience, tidy).await;
         // So that the next job finds the link, and makes no other.
         let _ = tokio::time::timeout(FAREWELL, reader).await;
         if let Some(Some(done)) = closing {

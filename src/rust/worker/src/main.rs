@@ -6,6 +6,7 @@
 
 mod evaluator;
 mod exec;
+mod folder;
 mod kept;
 mod memory;
 mod output;

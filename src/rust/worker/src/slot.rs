@@ -10,6 +10,7 @@ use rustbatch_queue::{Error, Leased, WorkerQueue};
 use tokio::sync::{Notify, mpsc};
 
 use crate::evaluator::{Evaluator, Fault};
+use crate::folder::Folder;
 use crate::kept::Kept;
 use crate::pipe::{FromR, ToR};
 use crate::store::Store;
@@ -46,6 +47,8 @@ pub struct Shared {
     pub store: Store,
     /// The R executable.
     pub r: PathBuf,
+    /// Where R has its temporary files.
+    pub folder: Folder,
 }
 
 /// A chunk for a slot, and the way to cancel it.
@@ -120,7 +123,8 @@ impl Slot {
         }
         self.broken = None;
         for pause in PAUSES {
-            match Evaluator::start(&self.shared.r, self.signals.clone()).await {
+            let Shared { r, folder, .. } = &*self.shared;
+            match Evaluator::start(r, folder.path(), self.signals.clone()).await {
                 Ok(evaluator) => {
                     self.evaluator = Some(evaluator);
                     self.broken = None;

@@ -13,6 +13,7 @@ use rustbatch_queue::{BEAT, Error, Leased, Settlement, Wake, WorkerQueue};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::folder::Folder;
 use crate::slot::{self, End, Shared, Work};
 
 /// How long a worker that is no longer needed tries to say so.
@@ -62,8 +63,9 @@ struct Supervisor {
 pub async fn work(bootstrap: WorkerBootstrap) -> Result<(), Failed> {
     let key = ClusterKey::from_hex(&bootstrap.key).map_err(Error::from)?;
     let seal = Seal::new(bootstrap.cluster, key).map_err(Error::from)?;
+    let folder = Folder::new(&bootstrap.worker)?;
     let queue = WorkerQueue::new(&bootstrap.server, seal, bootstrap.worker, bootstrap.slots)?;
-    let shared = Arc::new(Shared { queue, store: Default::default(), r: bootstrap.r });
+    let shared = Arc::new(Shared { queue, store: Default::default(), r: bootstrap.r, folder });
     let count = bootstrap.slots as usize;
     let (done, finished) = mpsc::channel(count);
     let (started, starts) = mpsc::channel(count);

@@ -261,3 +261,19 @@ async fn an_idle_worker_leases_after_a_reconnect() {
     let wakes = house.within(5, "the wakes", waits).await.unwrap();
     assert!(wakes.contains(&rustbatch_queue::Wake::Bell), "{wakes:?}");
 }
+
+/// A list that was lost alone: what is open is put back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_queue_is_made_again() {
+    let house = House::start();
+    let client = house.quick_client().await;
+    let mut work = Loop::open(&client).await;
+    (1..=20).for_each(|task| work.push(task, 1));
+    let queue = house.keys().queue(work.job.id());
+    until(async || house.ask::<u64>(&["LLEN", &queue]).await == 20).await;
+    let gone: u64 = house.ask(&["DEL", &queue]).await;
+    assert_eq!(gone, 1);
+    let _hand = Hand::start(house.quick_worker(), |_| Act::Answer);
+    house.within(9, "20 tasks", work.collect(20)).await;
+    work.assert_came(20, &[]);
+}
