@@ -41,7 +41,7 @@ first_values <- function(it) {
 session_changers <- c(
   "assign", "attach", "data", "delayedAssign", "detach", "library", "load", "makeActiveBinding",
   "options", "require", "requireNamespace", "setSessionTimeLimit", "setTimeLimit", "source",
-  "Sys.setenv", "Sys.setlocale", "Sys.unsetenv", "sys.source", "<<-"
+  "Sys.setenv", "Sys.setlocale", "Sys.umask", "Sys.unsetenv", ".libPaths", "sys.source", "<<-"
 )
 
 # Options that change what an expression computes or how it prints.

@@ -322,3 +322,17 @@ test_as_user("a task may remove everything that it sees", {
   }
   expect_identical(values, 7 * 1:6)
 })
+
+test_as_user("locale, umask and library paths are as before, whatever a task did to them", {
+  local_cluster(1)
+  look <- function() list(Sys.getlocale("LC_CTYPE"), Sys.umask(NA), .libPaths())
+  before <- foreach(i = 1) %dopar% look()
+  changed <- foreach(i = 1) %dopar% {
+    Sys.setlocale("LC_CTYPE", "C")
+    Sys.umask("077")
+    .libPaths(tempdir())
+    look()
+  }
+  expect_false(identical(changed[[1]][[2]], before[[1]][[2]]))
+  expect_identical(foreach(i = 1:2) %dopar% look(), rep(before, 2))
+})

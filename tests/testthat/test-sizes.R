@@ -55,3 +55,21 @@ test_that("an iterator over 20 GB runs in less than 1 GB", {
   expect_true(found$right)
   expect_lt(found$peak, 1e9)
 })
+
+test_as_user("an export crosses the line once for a worker, whatever its slots", {
+  port <- local_redis()
+  local_cluster(4, redis = sprintf("redis://127.0.0.1:%d", port))
+  sent <- function() {
+    stats <- system2("redis-cli", c("-p", port, "INFO", "stats"), stdout = TRUE)
+    as.numeric(sub(".*:", "", grep("^total_net_output_bytes:", stats, value = TRUE)))
+  }
+  # 20 MB of which no compression makes less.
+  big <- sin(seq_len(2.5e6))
+  before <- sent()
+  used <- foreach(i = 1:40, .combine = c) %dopar% {
+    Sys.sleep(0.02)
+    c(Sys.getpid(), sum(big))
+  }
+  expect_length(unique(used[c(TRUE, FALSE)]), 4L)
+  expect_lt(sent() - before, 1.05 * 20e6)
+})

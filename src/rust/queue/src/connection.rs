@@ -161,6 +161,10 @@ impl Link {
             if failed.add(&self.timing, code.is_some(), began.elapsed()) {
                 return Err(self.failure(&error));
             }
+            if let Some(witness) = self.witness.as_ref().filter(|_| failed.is_long(&self.timing)) {
+                let (address, reason) = (self.address.clone(), error.to_string());
+                witness.begin(Notice::Waiting { address, reason });
+            }
         }
     }
 

@@ -32,6 +32,11 @@ impl Failed {
         }
         self.unanswered >= timing.patience || self.refused >= timing.forbearance
     }
+
+    /// Whether it has lasted so long that the user is told.
+    pub fn is_long(&self, timing: &Timing) -> bool {
+        self.unanswered.max(self.refused) >= timing.lease
+    }
 }
 
 /// How long what is sent may take to cross the slowest line.

@@ -100,6 +100,7 @@ async fn a_redis_that_stays_away_ends_the_loop() {
     let now = work.came.len() as u64;
     assert!(now >= came && (*finished, *open) == (now, 10 - now), "{failed}");
     assert_eq!(failed.kind(), "unreachable");
+    assert!(matches!(work.notices[..], [Notice::Waiting { .. }]), "{:?}", work.notices);
     let refused = work.job.push(crate::support::name(11, 1), Vec::new()).unwrap_err();
     assert!(matches!(refused, Error::Away { .. }), "{refused}");
 }

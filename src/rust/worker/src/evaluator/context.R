@@ -45,6 +45,7 @@ prepare_session <- function(head) {
   # What the job before had is taken back, but for packages that this one has as well.
   settings <<- own_settings
   variables <<- own_variables
+  surroundings <<- own_surroundings
   packages <- c(head$attached, head$packages)
   path <<- union(own_path, intersect(search(), paste0("package:", packages)))
   tidy_session()
@@ -61,6 +62,7 @@ prepare_session <- function(head) {
   path <<- search()
   settings <<- current_options()
   variables <<- environ()
+  surroundings <<- look_around()
   prepared <<- wanted
 }
 home_of <- function(namespace) {

@@ -5,9 +5,17 @@ connections <- integer()
 # Sorted, as options() has them, they take ten times as long.
 current_options <- function() as.list(.Options)
 settings <- own_settings <- current_options()
+# What no option tells.
+locales <- c("LC_COLLATE", "LC_CTYPE", "LC_MONETARY", "LC_NUMERIC", "LC_TIME")
+look_around <- function() {
+  list(
+    locale = vapply(locales, Sys.getlocale, ""), mask = Sys.umask(NA), libraries = .libPaths()
+  )
+}
 # As "NAME=value"; Sys.getenv() would take ten times as long.
 environ <- function() .Internal(Sys.getenv(character(), ""))
 variables <- own_variables <- environ()
+surroundings <- own_surroundings <- look_around()
 loaded <- length(loadedNamespaces())
 path <- own_path <- search()
 # What stands in the global environment between tasks.
@@ -40,6 +48,7 @@ tidy_session <- function() {
     settings <<- current_options()
   }
   tidy_variables()
+  if (!identical(look_around(), surroundings)) tidy_surroundings()
   if (!identical(search(), path)) tidy_path()
   globals <<- restore(globalenv(), globals)
 }
@@ -54,6 +63,11 @@ keep_added <- function() {
   added <- now[!name_of(now) %in% name_of(own_variables)]
   variables <<- c(variables[!name_of(variables) %in% name_of(added)], added)
   own_variables <<- c(own_variables, added)
+}
+tidy_surroundings <- function() {
+  for (part in locales) suppressWarnings(Sys.setlocale(part, surroundings$locale[[part]]))
+  Sys.umask(surroundings$mask)
+  .libPaths(surroundings$libraries)
 }
 tidy_path <- function() {
   for (added in setdiff(search(), path)) try(detach(added, character.only = TRUE), silent = TRUE)
