@@ -5,6 +5,7 @@
 //! rest belongs to the chunk.
 
 use std::collections::VecDeque;
+use std::os::fd::AsFd;
 
 use rustbatch_protocol::{Output, Stream};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -179,26 +180,13 @@ pub async fn some<R: AsyncRead + Unpin>(pipe: &mut Option<R>, buffer: &mut Vec<u
     }
 }
 
-/// Reads what already stands in the pipe, without waiting for more.
-pub async fn drain<R: AsyncRead + Unpin>(
-    pipe: &mut Option<R>,
-    stream: Stream,
-    capture: &mut Capture,
-) {
-    let mut buffer = Vec::new();
-    let none = async { 0 };
-    tokio::pin!(none);
-    loop {
-        // Polled first, the read takes what is there; the other branch stands for "nothing now".
-        let n = tokio::select! {
-            biased;
-            n = some(pipe, &mut buffer) => n,
-            n = &mut none => n,
-        };
-        if n == 0 {
-            return;
-        }
-        capture.feed(stream, &buffer);
+/// Reads what already stands in the pipe, without waiting for more. It asks the system itself: the
+/// runtime may not have heard yet of what R wrote just before it answered.
+pub async fn drain<R: AsFd>(pipe: &mut Option<R>, stream: Stream, capture: &mut Capture) {
+    let mut buffer = [0; 1 << 14];
+    // What comes next, the runtime reads: an end, too.
+    while let Some(Ok(n @ 1..)) = pipe.as_ref().map(|pipe| rustix::io::read(pipe, &mut buffer)) {
+        capture.feed(stream, &buffer[..n]);
     }
 }
 
