@@ -336,3 +336,18 @@ test_as_user("locale, umask and library paths are as before, whatever a task did
   expect_false(identical(changed[[1]][[2]], before[[1]][[2]]))
   expect_identical(foreach(i = 1:2) %dopar% look(), rep(before, 2))
 })
+
+test_as_user("a command that writes for ever holds nobody up", {
+  local_cluster(1)
+  pid <- foreach(i = 1, .combine = c) %dopar% {
+    # Standard error is the task's, too; the shell ends, and the command goes on.
+    as.integer(system("yes >&2 & echo $!", intern = TRUE))
+  }
+  took <- seconds(capture.output(
+    type = "message",
+    values <- foreach(i = 1:20, .combine = c, .options.rustBatch = chunks_of(1)) %dopar% i
+  ))
+  tools::pskill(pid, 9L)
+  expect_identical(values, 1:20)
+  expect_lt(took, 10)
+})

@@ -1,8 +1,8 @@
 //! The provider `local`: workers that are processes of this machine.
 //!
 //! One `rustbatch-worker` runs all R processes, and is started again when it dies. A start is a
-//! transaction: whatever fails, what was begun is taken down. Both processes notice by the end of their standard input that this one is
-//! gone, even by SIGKILL.
+//! transaction: whatever fails, what was begun is taken down. Both processes notice by the end of
+//! their standard input that this one is gone, even by SIGKILL.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -287,8 +287,8 @@ impl Evaluator {
         };
         match answer {
             Ok(answer) if answer.request == *request => {
-                drain(out, Stream::Out, capture).await;
-                drain(err, Stream::Err, capture).await;
+                drain(out.as_ref(), Stream::Out, capture);
+                drain(err.as_ref(), Stream::Err, capture);
                 Ok(answer)
             }
             Ok(answer) => Err(Trouble::Broken(format!(
@@ -319,8 +319,8 @@ impl Evaluator {
         let confirmed = tokio::time::timeout(INTERRUPT, confirmed).await.unwrap_or(false);
         if confirmed {
             // What the task has printed must not be taken for the next one's.
-            drain(&mut self.out, Stream::Out, &mut self.capture).await;
-            drain(&mut self.err, Stream::Err, &mut self.capture).await;
+            drain(self.out.as_ref(), Stream::Out, &mut self.capture);
+            drain(self.err.as_ref(), Stream::Err, &mut self.capture);
         }
         confirmed
     }
@@ -329,8 +329,8 @@ impl Evaluator {
     async fn cause(&mut self, status: Option<ExitStatus>, reason: Option<String>) -> Cause {
         use std::os::unix::process::ExitStatusExt;
         let _ = kill_process_group(self.pid, Signal::KILL);
-        drain(&mut self.out, Stream::Out, &mut self.capture).await;
-        drain(&mut self.err, Stream::Err, &mut self.capture).await;
+        drain(self.out.as_ref(), Stream::Out, &mut self.capture);
+        drain(self.err.as_ref(), Stream::Err, &mut self.capture);
         let signal = status.and_then(|s| s.signal());
         // Who broke the protocol was killed by us.
         let killed = reason.is_none() && signal == Some(Signal::KILL.as_raw());

@@ -181,12 +181,18 @@ pub async fn some<R: AsyncRead + Unpin>(pipe: &mut Option<R>, buffer: &mut Vec<u
 }
 
 /// Reads what already stands in the pipe, without waiting for more. It asks the system itself: the
-/// runtime may not have heard yet of what R wrote just before it answered.
-pub async fn drain<R: AsFd>(pipe: &mut Option<R>, stream: Stream, capture: &mut Capture) {
-    let mut buffer = [0; 1 << 14];
-    // What comes next, the runtime reads: an end, too.
-    while let Some(Ok(n @ 1..)) = pipe.as_ref().map(|pipe| rustix::io::read(pipe, &mut buffer)) {
+/// runtime may not have heard yet of what R wrote just before it answered. Takes no more than a pipe
+/// holds, because a command that a task has left running may write for ever; the rest, and the end,
+/// the runtime reads.
+pub fn drain<R: AsFd>(pipe: Option<&R>, stream: Stream, capture: &mut Capture) {
+    let Some(pipe) = pipe else { return };
+    let (mut buffer, mut left) = ([0; 1 << 14], READ);
+    while let Ok(n @ 1..) = rustix::io::read(pipe, &mut buffer) {
         capture.feed(stream, &buffer[..n]);
+        left = left.saturating_sub(n);
+        if left == 0 {
+            return;
+        }
     }
 }
 

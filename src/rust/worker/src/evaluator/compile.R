@@ -1,6 +1,6 @@
-# When these functions are compiled. All together take R's just-in-time compiler 100 ms, which a first
-# loop should not wait for. So at first it compiles only what tasks call; after some hundred tasks,
-# what is called for each task; and the rest when the worker has nothing to do and asks for it.
+# When these functions are compiled. All together take R's just-in-time compiler 100 ms, which a
+# first loop should not wait for. So at first it compiles only what tasks call; after some hundred
+# tasks, what is called for each task; the rest when the worker has nothing to do and asks for it.
 
 jit <- .Internal(enableJIT(-1L))
 state <- if (jit > 0L) "cold" else "compiled"
