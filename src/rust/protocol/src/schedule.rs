@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use crate::ChunkName;
 
-/// What a chunk should take: long enough that handing it over costs little, short enough that a
-/// loop ends evenly and an interrupt or a crash wastes little.
-const TARGET: Duration = Duration::from_millis(20);
+/// What a chunk should take: long enough that handing it over, which takes a millisecond or more
+/// where all cores work, costs little; short enough that an interrupt or a crash wastes little.
+const TARGET: Duration = Duration::from_millis(100);
 
 /// Over a slow network a chunk should take this many round trips, so that handing it over costs a
 /// small part of it.
@@ -223,9 +223,9 @@ mod tests {
     #[test]
     fn over_a_slow_network_chunks_are_longer() {
         let mut schedule = seen(2, Duration::from_millis(1));
-        assert_eq!(schedule.room(Some(1000)), 20);
+        assert_eq!(schedule.room(Some(1000)), 100);
         schedule.set_round_trip(Duration::from_millis(50));
-        assert_eq!(schedule.room(Some(1000)), 250);
+        assert_eq!(schedule.room(Some(10_000)), 1000);
         assert_eq!(schedule.room(Some(60)), 30);
     }
 
