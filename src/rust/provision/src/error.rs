@@ -110,6 +110,57 @@ pub enum Error {
         said: String,
     },
 
+    /// A provider that refuses, or a thing that it does not have.
+    #[error("Can't {what}: {reason}{}", star(.way))]
+    Refused {
+        /// What could not be done, in words: "start the container rb-1".
+        what: String,
+        /// What the provider said.
+        reason: String,
+        /// What helps; empty where nobody knows.
+        way: String,
+    },
+
+    /// A provider that can't do it now, and may later: throttled, without capacity, not yet agreed
+    /// with itself. The lifecycle tries again.
+    #[error("Can't {what} now: {reason}\n* Try again later.")]
+    Busy {
+        /// What could not be done, in words.
+        what: String,
+        /// What the provider said.
+        reason: String,
+    },
+
+    /// A start that failed, with the cause.
+    #[error("The cluster did not start: {0}")]
+    NotStarted(String),
+
+    /// Workers that did not join.
+    #[error("No worker joined within {seconds} s{}", starred(.each))]
+    NotJoined {
+        /// How long they were waited for.
+        seconds: u64,
+        /// What each of them did, in words.
+        each: Vec<String>,
+    },
+
+    /// A cluster that can't be kept up.
+    #[error("The cluster is lost: {0}")]
+    Lost(String),
+
+    /// A cluster whose remains could not all be removed.
+    #[error("{error}\n* Not all that was begun could be taken down: {left}")]
+    Left {
+        /// Why it was taken down.
+        error: Box<Error>,
+        /// What is left, and why.
+        left: String,
+    },
+
+    /// What Redis said.
+    #[error(transparent)]
+    Queue(#[from] rustbatch_queue::Error),
+
     /// Something of ours is broken.
     #[error("Can't make a cluster: {0}\n* This is a defect of rustBatch, please report it.")]
     Internal(String),
@@ -128,8 +179,13 @@ impl Error {
             | Self::MissingField { .. }
             | Self::Value { .. } => "config",
             Self::RedisMissing { .. } => "redis_missing",
-            Self::Start { .. } => "provision",
-            Self::TimedOut { .. } => "timed_out",
+            Self::Start { .. } | Self::Refused { .. } | Self::Busy { .. } | Self::NotStarted(_) => {
+                "provision"
+            }
+            Self::TimedOut { .. } | Self::NotJoined { .. } => "timed_out",
+            Self::Lost(_) => "lost",
+            Self::Left { error, .. } => error.kind(),
+            Self::Queue(error) => error.kind(),
             Self::Internal(_) => "internal",
         }
     }
@@ -153,11 +209,22 @@ impl Error {
             Self::Provider { file, found, allowed } => {
                 vec![("file", file), ("field", "provider"), ("found", found), ("allowed", allowed)]
             }
-            Self::RedisMissing { reason } | Self::Start { reason, .. } => vec![("found", reason)],
+            Self::RedisMissing { reason }
+            | Self::Start { reason, .. }
+            | Self::Refused { reason, .. }
+            | Self::Busy { reason, .. } => vec![("found", reason)],
+            Self::NotJoined { seconds, each } => {
+                return vec![("seconds", seconds.to_string()), ("found", each.join("\n"))];
+            }
+            Self::Left { error, left } => {
+                let mut fields = error.fields();
+                fields.push(("left", left.clone()));
+                return fields;
+            }
             Self::TimedOut { seconds, said, .. } => {
                 return vec![("seconds", seconds.to_string()), ("found", said.clone())];
             }
-            Self::Internal(_) => Vec::new(),
+            Self::NotStarted(_) | Self::Lost(_) | Self::Queue(_) | Self::Internal(_) => Vec::new(),
         };
         fields.into_iter().map(|(name, value)| (name, value.to_owned())).collect()
     }
@@ -171,6 +238,14 @@ impl From<rustbatch_protocol::Error> for Error {
 
 fn meant(nearest: Option<&str>) -> String {
     nearest.map_or_else(String::new, |field| format!("\n* Did you mean `{field}`?"))
+}
+
+fn star(way: &str) -> String {
+    if way.is_empty() { String::new() } else { format!("\n* {way}") }
+}
+
+fn starred(each: &[String]) -> String {
+    each.iter().map(|line| format!("\n* {line}")).collect()
 }
 
 fn lines(said: &str) -> String {

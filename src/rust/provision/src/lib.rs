@@ -17,6 +17,7 @@ mod keeper;
 pub mod local;
 pub mod network;
 mod process;
+pub mod provider;
 mod redis_url;
 pub mod server;
 pub mod spec;

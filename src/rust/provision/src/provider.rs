@@ -1,0 +1,368 @@
+//! What runs the instances of a cluster: the trait, and its words.
+//!
+//! A provider is small. It says what there is and does what it is told, once: waiting, retrying,
+//! scaling and taking down are [`crate::lifecycle`]'s. It can be made again from its configuration;
+//! whatever it makes carries the cluster's id as a tag, and by that tag alone it finds it again.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use rustbatch_protocol::bootstrap::{ServerBootstrap, WorkerBootstrap};
+use rustbatch_protocol::{ClusterId, Secret, WorkerId};
+use zeroize::Zeroizing;
+
+use crate::Error;
+
+/// What runs the instances of clusters.
+///
+/// Every call is made once, has a time-out of its own where it speaks to somebody, and is never cut
+/// short by the lifecycle. An error that may go away by itself is [`Error::Busy`], and the call is
+/// made again; all others are final.
+pub trait Provider: Send + Sync + 'static {
+    /// Looks for all that can be known wrong before it costs money: programs, credentials, quota,
+    /// sizes. Makes nothing. Cancel-safe.
+    ///
+    /// # Errors
+    /// Whatever would make a later step fail, with what to do.
+    fn check(&self) -> impl Future<Output = Result<Plan, Error>> + Send;
+
+    /// Makes what the instances of `cluster` need around them (network, role, secret, folder), tagged,
+    /// and returns it. What is there is used again.
+    ///
+    /// # Errors
+    /// Then it may have made a part of it, which [`Provider::destroy`] takes away.
+    fn prepare(&self, cluster: &ClusterId) -> impl Future<Output = Result<Site, Error>> + Send;
+
+    /// Starts `n` instances of `unit`, and does not wait until they run. Fewer is a result, not an
+    /// error. Called again with the same token it starts none anew, and returns the same ones.
+    ///
+    /// # Errors
+    /// Where none was started, or where it can't be known: the tag finds them.
+    fn launch(
+        &self,
+        site: &Site,
+        unit: &Unit,
+        n: u32,
+        token: &Token,
+    ) -> impl Future<Output = Result<Launched, Error>> + Send;
+
+    /// The instances of a cluster that are known, with those that have stopped, as long as the
+    /// provider remembers why. One that was launched just now may be missing for a minute. Cancel-safe.
+    ///
+    /// # Errors
+    /// Where they can't be listed. A cluster without any is no error.
+    fn instances(
+        &self,
+        cluster: &ClusterId,
+    ) -> impl Future<Output = Result<Vec<Instance>, Error>> + Send;
+
+    /// Ends instances and forgets them, where that is the provider's to do. What has ended, is unknown
+    /// or another cluster's is left alone.
+    ///
+    /// # Errors
+    /// Where one may still run.
+    fn terminate(
+        &self,
+        cluster: &ClusterId,
+        ids: &[InstanceId],
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// How the server is reached. Asked when the server runs; opens a tunnel where one is needed.
+    ///
+    /// # Errors
+    /// Where there is no such server, or no way to it.
+    fn endpoint(
+        &self,
+        cluster: &ClusterId,
+        server: &InstanceId,
+    ) -> impl Future<Output = Result<Endpoint, Error>> + Send;
+
+    /// What an instance wrote, also after its end, as long as the provider keeps it. Cancel-safe.
+    ///
+    /// # Errors
+    /// Where there is no such instance, or its output can't be read.
+    fn logs(
+        &self,
+        cluster: &ClusterId,
+        id: &InstanceId,
+        query: &LogQuery,
+    ) -> impl Future<Output = Result<Logs, Error>> + Send;
+
+    /// The clusters of which something is left, by our tag alone. Cancel-safe.
+    ///
+    /// # Errors
+    /// Where they can't be listed.
+    fn find(&self) -> impl Future<Output = Result<Vec<ClusterRecord>, Error>> + Send;
+
+    /// Removes all that carries our tag and this id, instances first, and nothing else. A cluster of
+    /// which nothing is left is no error.
+    ///
+    /// # Errors
+    /// Where it can't be known what is left; what could not be removed is in the report.
+    fn destroy(&self, cluster: &ClusterId) -> impl Future<Output = Result<Report, Error>> + Send;
+}
+
+/// What will be made, as far as it is known before.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    /// What the user should know: sizes rounded up, quotas nearly reached.
+    pub notes: Vec<String>,
+    /// The most workers that there may be now; none known when absent.
+    pub most_workers: Option<u32>,
+    /// What an hour of the whole cluster costs, in US dollars; unknown when absent.
+    pub dollars_per_hour: Option<f64>,
+}
+
+/// What the instances of a cluster have around them.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// How a server is started here.
+    pub server: ServerTerms,
+    /// What the provider has made or found, its name by what it is: `network`, `subnet`, `secret`.
+    /// Only the provider reads it. No secret stands in it.
+    pub parts: BTreeMap<String, String>,
+}
+
+/// What a server's bootstrap has to say at a site.
+#[derive(Debug, Clone)]
+pub struct ServerTerms {
+    /// The `redis-server` or `valkey-server` of the instance: a path, or a name.
+    pub executable: PathBuf,
+    /// A folder on the instance, best where nothing is written to a disk.
+    pub folder: PathBuf,
+    /// The port to listen at, over TLS, and the one address, all of them when absent; a Unix socket
+    /// in the folder alone where there is no port.
+    pub listen: Option<(Option<IpAddr>, u16)>,
+    /// Whether what starts the instance keeps its standard input open as long as the client lives.
+    pub lifeline: bool,
+}
+
+/// What an instance is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It runs Redis.
+    Server,
+    /// It runs a worker.
+    Worker,
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Server => "server",
+            Self::Worker => "worker",
+        })
+    }
+}
+
+/// One instance, as it is to be made.
+#[derive(Debug, Clone)]
+pub struct Unit {
+    /// Processors, in thousandths; the provider's usual size when absent.
+    pub cpu: Option<u32>,
+    /// Memory, in MiB; the provider's usual size when absent.
+    pub memory: Option<u64>,
+    /// How many R processes; 0 for a server.
+    pub slots: u32,
+    /// The container's image; the provider's usual one when absent.
+    pub image: Option<String>,
+    /// The environment, by name. No secret stands in it.
+    pub environment: BTreeMap<String, String>,
+    /// What `rustbatch-worker` is told. It holds secrets.
+    pub bootstrap: Bootstrap,
+}
+
+impl Unit {
+    /// What the instance is for.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        match self.bootstrap {
+            Bootstrap::Server(_) => Role::Server,
+            Bootstrap::Worker(_) => Role::Worker,
+        }
+    }
+}
+
+/// What an instance's `rustbatch-worker` is told, on standard input or from a file that nobody else
+/// can read.
+#[derive(Debug, Clone)]
+pub enum Bootstrap {
+    /// For `rustbatch-worker server`.
+    Server(Box<ServerBootstrap>),
+    /// For `rustbatch-worker work`. Its name is to be replaced by that of the instance's worker.
+    Worker(Box<WorkerBootstrap>),
+}
+
+impl Bootstrap {
+    /// The argument of `rustbatch-worker`.
+    #[must_use]
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Server(_) => "server",
+            Self::Worker(_) => "work",
+        }
+    }
+
+    /// The line, without its end, that the instance is told whose worker has this name; a server has
+    /// no use for it.
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub fn line(&self, worker: &WorkerId) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let line = match self {
+            Self::Server(told) => serde_json::to_vec(told),
+            Self::Worker(told) => {
+                serde_json::to_vec(&WorkerBootstrap { worker: worker.clone(), ..(**told).clone() })
+            }
+        };
+        line.map(Zeroizing::new).map_err(|e| Error::Internal(e.to_string()))
+    }
+}
+
+/// What makes a launch one that can be repeated: new for each launch that is meant, kept for each
+/// time it is tried. 32 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Token(String);
+
+impl Token {
+    /// A new one.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when the system gives no random bytes.
+    pub fn random() -> Result<Self, Error> {
+        let digits = Secret::random()?.expose()[..32].to_owned();
+        Ok(Self(digits))
+    }
+
+    /// The token as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name of instance number `i` of this launch, and of its worker, for a provider that may name
+    /// them: nobody ever had it, and a launch that is repeated has the same.
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub fn name(&self, i: u32) -> Result<WorkerId, Error> {
+        Ok(format!("{}-{i}", self.0).parse()?)
+    }
+}
+
+/// What the provider calls an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InstanceId(pub String);
+
+impl std::fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The instances that a launch has begun.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Launched {
+    /// They.
+    pub instances: Vec<Instance>,
+    /// Why there are fewer than were asked for; absent when there are all.
+    pub short: Option<String>,
+}
+
+/// One container, process, or task of a pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// What the provider calls it.
+    pub id: InstanceId,
+    /// What it is for.
+    pub role: Role,
+    /// The name under which its worker joins, by which its lease is known: that of [`Token::name`], or
+    /// one that the worker makes of the instance's id. Absent for a server.
+    pub worker: Option<WorkerId>,
+    /// How it is.
+    pub state: State,
+}
+
+/// How an instance is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// It will run.
+    Starting {
+        /// What is done for that now, in words: "pulling the image".
+        doing: String,
+    },
+    /// Its program runs; that a worker works, its lease says.
+    Running,
+    /// It has ended, and will not run again.
+    Stopped {
+        /// Why, with its last lines where they are known.
+        why: String,
+    },
+}
+
+/// How a server is reached.
+pub struct Endpoint {
+    /// By the client.
+    pub client: Reach,
+    /// By the workers.
+    pub workers: Reach,
+    /// What has to live as long as the client's way is used: a tunnel.
+    pub tunnel: Option<Box<dyn Any + Send + Sync>>,
+}
+
+/// Where a server listens, for somebody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// At a Unix socket.
+    Socket(PathBuf),
+    /// At a host and a port, over TLS.
+    Host(String, u16),
+}
+
+/// What is wanted of an instance's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogQuery {
+    /// How many lines from its end.
+    pub tail: usize,
+}
+
+/// What an instance wrote.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Logs {
+    /// The lines, the oldest first, without their ends.
+    pub lines: Vec<String>,
+}
+
+/// A cluster of which something is left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterRecord {
+    /// Its id.
+    pub cluster: ClusterId,
+    /// When it was made, by the provider's clock, where that is known.
+    pub created: Option<SystemTime>,
+    /// How many of its instances have not stopped.
+    pub instances: usize,
+}
+
+impl ClusterRecord {
+    /// How old it is at `now`; nothing where that is unknown or yet to come.
+    #[must_use]
+    pub fn age(&self, now: SystemTime) -> Option<Duration> {
+        now.duration_since(self.created?).ok()
+    }
+}
+
+/// What was removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// What is gone, in words: "container rb-1".
+    pub removed: Vec<String>,
+    /// What could not be removed, and why.
+    pub left: Vec<(String, String)>,
+}
