@@ -136,13 +136,19 @@ pub enum Error {
     NotStarted(String),
 
     /// Workers that did not join.
-    #[error("No worker joined within {seconds} s{}", starred(.each))]
+    #[error("{} joined within {seconds} s{}", few(*.joined), starred(.each))]
     NotJoined {
         /// How long they were waited for.
         seconds: u64,
+        /// How many did.
+        joined: usize,
         /// What each of them did, in words.
         each: Vec<String>,
     },
+
+    /// A start that nobody waits for any more.
+    #[error("The start of the cluster was interrupted")]
+    Cancelled,
 
     /// A cluster that can't be kept up.
     #[error("The cluster is lost: {0}")]
@@ -183,6 +189,7 @@ impl Error {
                 "provision"
             }
             Self::TimedOut { .. } | Self::NotJoined { .. } => "timed_out",
+            Self::Cancelled => "cancelled",
             Self::Lost(_) => "lost",
             Self::Left { error, .. } => error.kind(),
             Self::Queue(error) => error.kind(),
@@ -213,7 +220,7 @@ impl Error {
             | Self::Start { reason, .. }
             | Self::Refused { reason, .. }
             | Self::Busy { reason, .. } => vec![("found", reason)],
-            Self::NotJoined { seconds, each } => {
+            Self::NotJoined { seconds, each, .. } => {
                 return vec![("seconds", seconds.to_string()), ("found", each.join("\n"))];
             }
             Self::Left { error, left } => {
@@ -224,7 +231,11 @@ impl Error {
             Self::TimedOut { seconds, said, .. } => {
                 return vec![("seconds", seconds.to_string()), ("found", said.clone())];
             }
-            Self::NotStarted(_) | Self::Lost(_) | Self::Queue(_) | Self::Internal(_) => Vec::new(),
+            Self::NotStarted(_)
+            | Self::Cancelled
+            | Self::Lost(_)
+            | Self::Queue(_)
+            | Self::Internal(_) => Vec::new(),
         };
         fields.into_iter().map(|(name, value)| (name, value.to_owned())).collect()
     }
@@ -242,6 +253,14 @@ fn meant(nearest: Option<&str>) -> String {
 
 fn star(way: &str) -> String {
     if way.is_empty() { String::new() } else { format!("\n* {way}") }
+}
+
+fn few(joined: usize) -> String {
+    match joined {
+        0 => "No worker".into(),
+        1 => "Only 1 worker".into(),
+        n => format!("Only {n} workers"),
+    }
 }
 
 fn starred(each: &[String]) -> String {

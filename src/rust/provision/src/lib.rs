@@ -14,6 +14,7 @@ mod family;
 mod field;
 mod fork;
 mod keeper;
+pub mod lifecycle;
 pub mod local;
 pub mod network;
 mod process;

@@ -85,6 +85,11 @@ impl NetworkServer {
         json(&self.bootstrap)
     }
 
+    /// What its supervisor is told.
+    pub(crate) fn bootstrap(&self) -> &ServerBootstrap {
+        &self.bootstrap
+    }
+
     /// The server as a client reaches it that finds it at `host` and `port`.
     #[must_use]
     pub fn client(&self, host: &str, port: u16) -> Server {

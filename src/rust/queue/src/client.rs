@@ -30,6 +30,26 @@ const LAST: &str = "18446744073709551615-18446744073709551615";
 /// A worker that is alive, and its slots.
 pub type Roll = Vec<(WorkerId, u32)>;
 
+/// How much a cluster has to do, and who does it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Load {
+    /// How many chunks wait for a worker.
+    pub waiting: u64,
+    /// The workers that are alive.
+    pub workers: Vec<Busy>,
+}
+
+/// A worker that is alive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Busy {
+    /// Its name.
+    pub worker: WorkerId,
+    /// Its slots.
+    pub slots: u32,
+    /// How many chunks it holds.
+    pub held: u64,
+}
+
 /// A client of one cluster. A clone is the same client.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -134,6 +154,21 @@ impl Client {
         self.shared.roll().await
     }
 
+    /// How many chunks wait, and who is alive and holds how many. Cancel-safe.
+    ///
+    /// # Errors
+    /// Those of [`Link::call`].
+    pub async fn load(&self) -> Result<Load, Error> {
+        type Answer = (u64, Vec<(String, u32, u64)>);
+        let mut pipe = Pipeline::new();
+        script::invoke(&mut pipe, &script::LOAD, &self.shared.keys.ring());
+        let ((waiting, workers),): (Answer,) = self.shared.link.call(&pipe).await?;
+        let busy = |(id, slots, held): (String, _, _)| {
+            Some(Busy { worker: id.parse().ok()?, slots, held })
+        };
+        Ok(Load { waiting, workers: workers.into_iter().filter_map(busy).collect() })
+    }
+
     /// Puts the bytes of an export into Redis, unless they are there, and remembers it as used last. Cancel-safe.
     ///
     /// # Errors
@@ -204,6 +239,14 @@ impl Client {
     /// Those of [`Link::call`].
     pub async fn drain(&self) -> Result<(), Error> {
         self.shared.tell_all(&Control::Drain).await
+    }
+
+    /// Tells these workers to drain; one that is not there does not hear it. Cancel-safe.
+    ///
+    /// # Errors
+    /// Those of [`Link::call`].
+    pub async fn drain_these(&self, workers: &[WorkerId]) -> Result<(), Error> {
+        self.shared.tell_these(workers, &Control::Drain).await
     }
 }
 

@@ -22,7 +22,7 @@ mod transport;
 mod trouble;
 pub mod worker;
 
-pub use client::{Client, Roll};
+pub use client::{Busy, Client, Load, Roll};
 pub use connection::{Link, check_server};
 pub use error::Error;
 pub use event::{Event, JobSpec, Notice, Sender};

@@ -39,6 +39,7 @@ scripts! {
     SWEEP = "sweep.lua",
     ROLL = "roll.lua",
     BLOB = "blob.lua",
+    LOAD = "load.lua",
 }
 
 /// A pipeline that loads every script.

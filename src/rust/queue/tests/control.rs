@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustbatch_protocol::{
     ClientId, ClusterKey, Control, ControlMessage, JobId, Seal, WorkerId, encode,
 };
-use rustbatch_queue::{Wake, WorkerQueue};
+use rustbatch_queue::{Load, Wake, WorkerQueue};
 use support::{Act, Did, Hand, House, Loop, take, until};
 use tokio::sync::Semaphore;
 
@@ -204,4 +204,29 @@ async fn what_a_buried_worker_held_is_leased_again_at_once() {
     assert_eq!(again.iter().map(|leased| leased.name).collect::<Vec<_>>(), [held.name]);
     let roll: Vec<_> = client.roll().await.unwrap().into_iter().map(|(worker, _)| worker).collect();
     assert_eq!(roll, [other.id().clone()]);
+}
+
+/// Scaling asks how much waits and who is idle, and drains only who it means.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_load_names_the_idle_and_they_alone_are_drained() {
+    let house = House::start();
+    let client = house.client().await;
+    assert_eq!(client.load().await.unwrap(), Load::default());
+    let work = Loop::open(&client).await;
+    let (busy, idle) = (house.worker(), house.worker());
+    (1..=3).for_each(|task| work.push(task, 1));
+    house.within(5, "a lease", take(&busy, 1)).await;
+    idle.beat(&[]).await.unwrap();
+    let queued = until(|| async { client.load().await.unwrap().waiting == 2 });
+    house.within(5, "what waits", queued).await;
+    let mut held: Vec<_> =
+        client.load().await.unwrap().workers.into_iter().map(|b| (b.held, b.worker)).collect();
+    held.sort();
+    assert_eq!(held, [(0, idle.id().clone()), (1, busy.id().clone())]);
+    client.drain_these(&[idle.id().clone()]).await.unwrap();
+    let hears = house.within(4, "the message", idle.wait(false)).await.unwrap();
+    assert_eq!(hears, Wake::Control(Control::Drain));
+    let key = house.keys().control(busy.id());
+    let told: u32 = house.ask(&["EXISTS", &key]).await;
+    assert_eq!(told, 0);
 }

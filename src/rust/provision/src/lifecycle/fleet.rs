@@ -1,0 +1,282 @@
+//! The instances of a cluster, as the lifecycle knows them, and what it does with them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use backon::{ExponentialBuilder, Retryable};
+use rustbatch_protocol::bootstrap::{Server, WorkerBootstrap};
+use rustbatch_protocol::{ClusterId, ClusterKey, WorkerId};
+use rustbatch_queue::Load;
+use tokio::sync::watch;
+
+use super::budget::Budget;
+use super::{Access, Door, Numbers, Policy, Progress, Wish};
+use crate::Error;
+use crate::provider::{
+    Bootstrap, Instance, InstanceId, Launched, Provider, Site, State, Token, Unit,
+};
+
+/// An instance with a worker.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// The name of its lease.
+    pub worker: Option<WorkerId>,
+    /// When it was launched.
+    pub launched: Instant,
+    /// When its lease was last seen.
+    pub seen: Option<Instant>,
+    /// Whether it drains.
+    pub leaving: bool,
+}
+
+/// How the cluster is reached.
+pub(super) struct Ways<R> {
+    pub register: Arc<R>,
+    /// For workers.
+    pub workers: Server,
+    /// Held as long as the server is used.
+    pub _tunnel: Option<Box<dyn std::any::Any + Send + Sync>>,
+}
+
+/// All that there is of a cluster.
+pub(super) struct Fleet<P: Provider, D: Door> {
+    pub provider: Arc<P>,
+    pub door: D,
+    pub wish: Wish,
+    pub policy: Policy,
+    pub progress: Progress,
+    pub cluster: ClusterId,
+    pub key: ClusterKey,
+    pub site: Option<Site>,
+    /// The server of ours, and when it was launched.
+    pub server: Option<(InstanceId, Instant)>,
+    pub ways: Option<Ways<D::Register>>,
+    /// Tells who uses the cluster of a new server.
+    pub access: Option<watch::Sender<Access>>,
+    pub members: BTreeMap<InstanceId, Member>,
+    /// How many of those that died or did not come have not been replaced.
+    pub owed: u32,
+    pub budget: Budget,
+    /// Why the last one died or did not come.
+    pub why: String,
+    /// Since when there are more workers than are needed.
+    pub quiet: Option<Instant>,
+    /// How many there shall be, as of the last look.
+    pub expected: u32,
+    /// Why nothing is replaced any more.
+    pub lost: Option<String>,
+    /// Closed when the start is not wanted any more.
+    pub unwanted: watch::Receiver<()>,
+    said: String,
+}
+
+/// Makes a call of the provider again as long as it is busy.
+pub(super) async fn again<T, F>(policy: &Policy, call: impl FnMut() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(policy.pause)
+        .with_max_times(policy.tries)
+        .with_jitter();
+    call.retry(pauses).when(|error| matches!(error, Error::Busy { .. })).await
+}
+
+impl<P: Provider, D: Door> Fleet<P, D> {
+    /// One of which there is nothing yet.
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub fn new(
+        provider: Arc<P>,
+        door: D,
+        wish: Wish,
+        policy: Policy,
+        progress: Progress,
+        cluster: ClusterId,
+        unwanted: watch::Receiver<()>,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            provider,
+            door,
+            budget: Budget::new(policy.pause),
+            expected: wish.least,
+            wish,
+            policy,
+            progress,
+            cluster,
+            key: ClusterKey::random()?,
+            site: None,
+            server: None,
+            ways: None,
+            access: None,
+            members: BTreeMap::new(),
+            owed: 0,
+            why: String::new(),
+            quiet: None,
+            lost: None,
+            unwanted,
+            said: String::new(),
+        })
+    }
+
+    /// The connection to the queue.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] where there is none.
+    pub fn register(&self) -> Result<Arc<D::Register>, Error> {
+        let ways = self.ways.as_ref().ok_or_else(|| Error::Internal("no queue".into()))?;
+        Ok(Arc::clone(&ways.register))
+    }
+
+    /// Gives up the connection and the tunnel.
+    pub fn close(&mut self) {
+        self.ways = None;
+    }
+
+    /// Says a line, once.
+    pub fn say(&mut self, line: String) {
+        if !line.is_empty() && line != self.said {
+            self.progress.say(line.clone());
+            self.said = line;
+        }
+    }
+
+    /// Waits a little. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] as soon as the start is not wanted any more.
+    pub async fn breathe(&mut self, time: Duration) -> Result<(), Error> {
+        tokio::select! {
+            biased;
+            _ = self.unwanted.changed() => Err(Error::Cancelled),
+            () = tokio::time::sleep(time) => Ok(()),
+        }
+    }
+
+    /// What the provider knows. Cancel-safe.
+    pub async fn listed(&self) -> Result<HashMap<InstanceId, Instance>, Error> {
+        let all = again(&self.policy, || self.provider.instances(&self.cluster)).await?;
+        Ok(all.into_iter().map(|instance| (instance.id.clone(), instance)).collect())
+    }
+
+    /// Launches workers, and knows them from then on. What comes short is owed.
+    ///
+    /// # Errors
+    /// Those of [`Provider::launch`]; then all are owed.
+    pub async fn hire(&mut self, n: u32, now: Instant) -> Result<(), Error> {
+        match self.launch_workers(n).await {
+            Ok(Launched { instances, short }) => {
+                let came = u32::try_from(instances.len()).unwrap_or(n);
+                for Instance { id, worker, .. } in instances {
+                    let member = Member { worker, launched: now, seen: None, leaving: false };
+                    self.members.insert(id, member);
+                }
+                self.owed = n.saturating_sub(came);
+                if let Some(why) = short {
+                    self.say(format!("{came} of {n} workers were started: {why}"));
+                    self.why = why;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.owed = n;
+                self.why = error.to_string();
+                Err(error)
+            }
+        }
+    }
+
+    async fn launch_workers(&self, n: u32) -> Result<Launched, Error> {
+        let (Some(site), Some(ways)) = (&self.site, &self.ways) else {
+            return Err(Error::Internal("no server".into()));
+        };
+        // Those that end with this process need no limit.
+        let limit = |limit: Duration| (!site.server.lifeline).then_some(limit.as_secs());
+        let bootstrap = WorkerBootstrap {
+            cluster: self.cluster.clone(),
+            key: self.key.to_hex(),
+            worker: WorkerId::random()?,
+            server: ways.workers.clone(),
+            slots: self.wish.slots,
+            r: self.wish.r.clone(),
+            lifeline: site.server.lifeline,
+            idle_seconds: limit(self.policy.idle),
+            life_seconds: limit(self.policy.life),
+        };
+        let unit = Unit {
+            cpu: self.wish.cpu,
+            memory: self.wish.memory,
+            slots: self.wish.slots,
+            image: self.wish.image.clone(),
+            environment: self.wish.environment.clone(),
+            bootstrap: Bootstrap::Worker(Box::new(bootstrap)),
+        };
+        let token = Token::random()?;
+        again(&self.policy, || self.provider.launch(site, &unit, n, &token)).await
+    }
+
+    /// Notes what is known of each member: its worker's name, and when it was last seen.
+    pub fn note(&mut self, listed: &HashMap<InstanceId, Instance>, load: &Load, now: Instant) {
+        for (id, member) in &mut self.members {
+            if let Some(Instance { worker: Some(worker), .. }) = listed.get(id) {
+                member.worker = Some(worker.clone());
+            }
+            let there = |name: &WorkerId| load.workers.iter().any(|busy| busy.worker == *name);
+            if member.worker.as_ref().is_some_and(there) {
+                member.seen = Some(now);
+            }
+        }
+    }
+
+    /// Why a member will not work any more, or `None` while it may.
+    pub fn death(
+        &self,
+        id: &InstanceId,
+        member: &Member,
+        listed: &HashMap<InstanceId, Instance>,
+        now: Instant,
+    ) -> Option<String> {
+        let since = |then| now.saturating_duration_since(then);
+        match listed.get(id).map(|instance| &instance.state) {
+            Some(State::Stopped { why }) => return Some(why.clone()),
+            None if since(member.launched) >= self.policy.unlisted => {
+                return Some(format!("instance {id} is gone"));
+            }
+            _ => {}
+        }
+        match member.seen {
+            Some(seen) if since(seen) >= self.policy.silent => {
+                let seconds = self.policy.silent.as_secs();
+                Some(format!("the worker of instance {id} has been silent for {seconds} s"))
+            }
+            None if since(member.launched) >= self.policy.join => {
+                let seconds = self.policy.join.as_secs();
+                Some(format!("the worker of instance {id} did not join within {seconds} s"))
+            }
+            _ => None,
+        }
+    }
+
+    /// From now on there shall be `n` workers.
+    pub fn resize(&mut self, n: u32) {
+        (self.wish.least, self.wish.most, self.expected) = (n, n, n);
+        self.quiet = None;
+        // Nobody waits for what is not wanted any more.
+        self.owed = self.owed.min(n);
+    }
+
+    /// How many workers there are, as of the last look.
+    pub fn numbers(&self) -> Numbers {
+        let count = |is: &dyn Fn(&Member) -> bool| {
+            u32::try_from(self.members.values().filter(|m| is(m)).count()).unwrap_or(u32::MAX)
+        };
+        Numbers {
+            expected: self.expected,
+            initializing: count(&|m| m.seen.is_none() && !m.leaving),
+            running: count(&|m| m.seen.is_some() && !m.leaving),
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! One look at a cluster that stands, and what has to be done for it.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use rustbatch_protocol::WorkerId;
+use rustbatch_queue::{Busy, Load};
+
+use super::budget::{Grant, TIMES, WITHIN};
+use super::fleet::{Fleet, Member, again};
+use super::{Door, Register};
+use crate::Error;
+use crate::provider::{Instance, InstanceId, Provider, Role, State};
+
+impl<P: Provider, D: Door> Fleet<P, D> {
+    /// See [`super::Up::pass`].
+    pub async fn pass(&mut self, now: Instant) -> Result<(), Error> {
+        if let Some(why) = &self.lost {
+            return Err(Error::Lost(why.clone()));
+        }
+        let listed = self.listed().await?;
+        if let Some(why) = self.server_lost(&listed, now) {
+            return self.new_server(why, now).await;
+        }
+        let register = self.register()?;
+        let load = register.load().await?;
+        self.adopt(&listed, now);
+        self.note(&listed, &load, now);
+        self.clear(&listed, &load, now).await?;
+        self.expected = self.demand(&load, now);
+        let here = self.staying();
+        if here < self.expected {
+            self.grow(self.expected - here, now).await
+        } else {
+            self.shrink(here - self.expected, &load).await
+        }
+    }
+
+    /// How many members do not leave.
+    fn staying(&self) -> u32 {
+        let staying = self.members.values().filter(|member| !member.leaving).count();
+        u32::try_from(staying).unwrap_or(u32::MAX)
+    }
+
+    /// Instances that carry our tag and that nobody knows were launched by a call whose answer was
+    /// lost.
+    fn adopt(&mut self, listed: &HashMap<InstanceId, Instance>, now: Instant) {
+        for (id, instance) in listed {
+            let stopped = matches!(instance.state, State::Stopped { .. });
+            if instance.role == Role::Worker && !stopped && !self.members.contains_key(id) {
+                let worker = instance.worker.clone();
+                let member = Member { worker, launched: now, seen: None, leaving: false };
+                self.members.insert(id.clone(), member);
+                self.owed = self.owed.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Ends and forgets the members that are dead, and those that have drained.
+    async fn clear(
+        &mut self,
+        listed: &HashMap<InstanceId, Instance>,
+        load: &Load,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let mut gone = Vec::new();
+        let mut whys = Vec::new();
+        for (id, member) in &self.members {
+            let there = |name: &WorkerId| load.workers.iter().any(|busy| busy.worker == *name);
+            let drained = member.leaving && !member.worker.as_ref().is_some_and(there);
+            let death = self.death(id, member, listed, now);
+            if drained || death.is_some() {
+                gone.push(id.clone());
+                whys.extend(death.filter(|_| !member.leaving));
+            }
+        }
+        if gone.is_empty() {
+            return Ok(());
+        }
+        again(&self.policy, || self.provider.terminate(&self.cluster, &gone)).await?;
+        let register = self.register()?;
+        for id in gone {
+            if let Some(Member { worker: Some(worker), .. }) = self.members.remove(&id) {
+                // Where that fails, its lease runs out.
+                let _ = register.bury(&worker).await;
+            }
+        }
+        for why in whys {
+            self.owed += 1;
+            self.say(format!("a worker was lost: {why}"));
+            self.why = why;
+        }
+        Ok(())
+    }
+
+    /// How many workers there shall be: as many as work, and as what waits would keep busy. Fewer
+    /// than there are only when that has been so for a while.
+    fn demand(&mut self, load: &Load, now: Instant) -> u32 {
+        let (least, most) = (self.wish.least, self.wish.most.max(self.wish.least));
+        if least == most {
+            return least;
+        }
+        let busy = load.workers.iter().filter(|busy| busy.held > 0).count() as u64;
+        let more = load.waiting.div_ceil(u64::from(self.wish.slots.max(1)));
+        let wanted = u32::try_from(busy + more).unwrap_or(u32::MAX).clamp(least, most);
+        let here = self.staying();
+        if wanted >= here {
+            self.quiet = None;
+            return wanted;
+        }
+        let quiet = *self.quiet.get_or_insert(now);
+        let long = now.saturating_duration_since(quiet) >= self.policy.linger;
+        if long { wanted } else { here.clamp(least, most) }
+    }
+
+    /// Launches `n` workers; in place of those that died only within the budget.
+    async fn grow(&mut self, n: u32, now: Instant) -> Result<(), Error> {
+        if self.owed > 0 {
+            match self.budget.ask(now) {
+                Grant::Now => {}
+                Grant::Wait => return Ok(()),
+                // Those that are left may be enough, and the minute passes.
+                Grant::Spent if self.staying() > 0 => return Ok(()),
+                Grant::Spent => return self.give_up(),
+            }
+        }
+        self.hire(n, now).await
+    }
+
+    fn give_up(&mut self) -> Result<(), Error> {
+        let often = format!("{TIMES} times within {} s", WITHIN.as_secs());
+        let why = format!("{}\n* It had been started again {often}.", self.why);
+        self.say(format!("the cluster is lost: {why}"));
+        self.lost = Some(why.clone());
+        Err(Error::Lost(why))
+    }
+
+    /// Lets `n` workers go: first those that have not joined, which do nothing, then the idle ones,
+    /// then any. Who has joined drains first.
+    async fn shrink(&mut self, n: u32, load: &Load) -> Result<(), Error> {
+        if n == 0 {
+            return Ok(());
+        }
+        let held = |member: &Member| {
+            let of = |busy: &&Busy| Some(&busy.worker) == member.worker.as_ref();
+            load.workers.iter().find(of).map_or(0, |busy| busy.held)
+        };
+        let staying = self.members.iter().filter(|(_, member)| !member.leaving);
+        let mut order: Vec<_> =
+            staying.map(|(id, m)| (m.seen.is_some(), held(m), id.clone())).collect();
+        order.sort();
+        order.truncate(n as usize);
+        let (drain, end): (Vec<_>, Vec<_>) = order.into_iter().partition(|(joined, ..)| *joined);
+        let end: Vec<_> = end.into_iter().map(|(_, _, id)| id).collect();
+        if !end.is_empty() {
+            again(&self.policy, || self.provider.terminate(&self.cluster, &end)).await?;
+            self.members.retain(|id, _| !end.contains(id));
+        }
+        let drain: Vec<_> = drain.into_iter().map(|(_, _, id)| id).collect();
+        let name = |id| self.members.get(id).and_then(|member| member.worker.clone());
+        let workers: Vec<_> = drain.iter().filter_map(name).collect();
+        if !workers.is_empty() {
+            self.register()?.drain(&workers).await?;
+        }
+        for id in drain {
+            if let Some(member) = self.members.get_mut(&id) {
+                member.leaving = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Why the server is lost; nothing where it is not ours, or runs.
+    fn server_lost(&self, listed: &HashMap<InstanceId, Instance>, now: Instant) -> Option<String> {
+        if self.wish.redis.is_some() {
+            return None;
+        }
+        let Some((id, launched)) = &self.server else {
+            return Some(self.why.clone());
+        };
+        match listed.get(id).map(|instance| &instance.state) {
+            Some(State::Stopped { why }) => Some(why.clone()),
+            None if now.saturating_duration_since(*launched) >= self.policy.unlisted => {
+                Some(format!("the server {id} is gone"))
+            }
+            _ => None,
+        }
+    }
+
+    /// Launches a server in place of a lost one, and workers that know its address. Those of the old
+    /// one are ended: they can't find the new one.
+    async fn new_server(&mut self, why: String, now: Instant) -> Result<(), Error> {
+        self.say(format!("the server was lost: {why}"));
+        self.why = why;
+        match self.budget.ask(now) {
+            Grant::Now => {}
+            Grant::Wait => return Ok(()),
+            Grant::Spent => return self.give_up(),
+        }
+        let old: Vec<_> = self.listed().await?.into_keys().collect();
+        again(&self.policy, || self.provider.terminate(&self.cluster, &old)).await?;
+        self.members.clear();
+        (self.server, self.ways) = (None, None);
+        let access = match self.raise().await {
+            Ok(access) => access,
+            Err(error) => {
+                // The next look ends what was begun, and tries again.
+                self.server = None;
+                self.why = error.to_string();
+                return Err(error);
+            }
+        };
+        if let Some(tell) = &self.access {
+            tell.send_replace(access);
+        }
+        self.hire(self.expected, now).await
+    }
+}

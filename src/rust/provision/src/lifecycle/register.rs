@@ -1,0 +1,87 @@
+//! What the lifecycle asks of the queue: who has joined, who is idle. The tests answer in its place.
+
+use std::future::Future;
+use std::time::Duration;
+
+use rustbatch_protocol::bootstrap::Server;
+use rustbatch_protocol::{ClusterId, ClusterKey, Keys, Seal, WorkerId};
+use rustbatch_queue::{Client, Load, check_server};
+
+use crate::Error;
+
+/// How long a server may take to answer its first question.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// The queue of a cluster.
+pub trait Register: Send + Sync + 'static {
+    /// Who is alive, and how much waits. Cancel-safe.
+    ///
+    /// # Errors
+    /// Where the queue can't be asked.
+    fn load(&self) -> impl Future<Output = Result<Load, Error>> + Send;
+
+    /// Tells workers to lease no more, finish, and exit. Cancel-safe.
+    ///
+    /// # Errors
+    /// Where the queue can't be asked.
+    fn drain(&self, workers: &[WorkerId]) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Gives back what a dead worker held. Cancel-safe.
+    ///
+    /// # Errors
+    /// Where the queue can't be asked: its lease runs out all the same.
+    fn bury(&self, worker: &WorkerId) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// The way to the queue of a cluster.
+pub trait Door: Send + Sync + 'static {
+    /// What is behind it.
+    type Register: Register;
+
+    /// Connects as the client of `cluster`. A server that is not `ours` is looked at first. Cancel-safe.
+    ///
+    /// # Errors
+    /// Where it can't be reached, or does not fit.
+    fn open(
+        &self,
+        cluster: &ClusterId,
+        key: &ClusterKey,
+        server: &Server,
+        ours: bool,
+    ) -> impl Future<Output = Result<Self::Register, Error>> + Send;
+}
+
+/// The way to Redis.
+#[derive(Debug, Clone, Copy)]
+pub struct Redis;
+
+impl Door for Redis {
+    type Register = Client;
+
+    async fn open(
+        &self,
+        cluster: &ClusterId,
+        key: &ClusterKey,
+        server: &Server,
+        ours: bool,
+    ) -> Result<Client, Error> {
+        if !ours {
+            check_server(server, &Keys::new(cluster).ring(), ANSWER).await?;
+        }
+        Ok(Client::connect(server.clone(), Seal::new(cluster.clone(), key.clone())?).await?)
+    }
+}
+
+impl Register for Client {
+    async fn load(&self) -> Result<Load, Error> {
+        Ok(Self::load(self).await?)
+    }
+
+    async fn drain(&self, workers: &[WorkerId]) -> Result<(), Error> {
+        Ok(self.drain_these(workers).await?)
+    }
+
+    async fn bury(&self, worker: &WorkerId) -> Result<(), Error> {
+        Ok(Self::bury(self, worker).await?)
+    }
+}

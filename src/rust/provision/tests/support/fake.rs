@@ -1,0 +1,365 @@
+//! A provider in memory, and the queue of its clusters: it fails where it is told to, starts as
+//! slowly and as partially as it is told to, and forgets nothing.
+
+// Every test file uses its own share of it.
+#![allow(dead_code, missing_docs, clippy::expect_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use rustbatch_protocol::bootstrap::{Address, Server};
+use rustbatch_protocol::{ClusterId, ClusterKey, WorkerId};
+use rustbatch_provision::Error;
+use rustbatch_provision::lifecycle::{Door, Policy, Register, Wish};
+use rustbatch_provision::provider::{
+    Bootstrap, ClusterRecord, Endpoint, Instance, InstanceId, Launched, LogQuery, Logs, Plan,
+    Provider, Reach, Report, Role, ServerTerms, Site, State, Token, Unit,
+};
+use rustbatch_queue::{Busy, Load};
+use tokio::sync::Semaphore;
+
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// What somebody else has at the same provider.
+pub const STRANGER: &str = "somebody else's database";
+
+#[derive(Clone, Default)]
+pub struct Fake(Arc<Mutex<World>>);
+
+pub struct World {
+    pub parts: BTreeMap<ClusterId, BTreeSet<String>>,
+    pub made: Vec<Made>,
+    pub strangers: Vec<String>,
+    /// The points that were passed: each call, before and after what it does.
+    pub points: Vec<String>,
+    /// The point that fails.
+    pub fault: Option<usize>,
+    /// The point that waits for its permit, once it has been reached.
+    pub gate: Option<(usize, Arc<Semaphore>, Arc<Semaphore>)>,
+    /// The next calls that are refused for the moment.
+    pub busy: usize,
+    /// How many instances there may be.
+    pub capacity: usize,
+    /// How many looks an instance takes until it runs, and until it is listed.
+    pub slow: u32,
+    pub hidden: u32,
+    /// Instances that stop at once, by role.
+    pub fatal: Option<Role>,
+    /// Nobody joins.
+    pub mute: bool,
+    /// Parts that can't be removed.
+    pub stuck: bool,
+    pub most: Option<u32>,
+    pub waiting: u64,
+    pub held: BTreeMap<WorkerId, u64>,
+    pub drained: Vec<WorkerId>,
+    pub buried: Vec<WorkerId>,
+}
+
+#[derive(Clone)]
+pub struct Made {
+    pub cluster: ClusterId,
+    pub instance: Instance,
+    pub token: Token,
+    /// Where it was told that the server is.
+    pub server: Option<Address>,
+    looks: u32,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            parts: BTreeMap::new(),
+            made: Vec::new(),
+            strangers: vec![STRANGER.into()],
+            points: Vec::new(),
+            fault: None,
+            gate: None,
+            busy: 0,
+            capacity: usize::MAX,
+            slow: 0,
+            hidden: 0,
+            fatal: None,
+            mute: false,
+            stuck: false,
+            most: None,
+            waiting: 0,
+            held: BTreeMap::new(),
+            drained: Vec::new(),
+            buried: Vec::new(),
+        }
+    }
+}
+
+impl World {
+    /// The instances of this role that have not stopped.
+    pub fn alive(&self, role: Role) -> Vec<Instance> {
+        let all = self.made.iter().map(|made| made.instance.clone());
+        all.filter(|i| i.role == role && !matches!(i.state, State::Stopped { .. })).collect()
+    }
+
+    pub fn stop(&mut self, id: &InstanceId, why: &str) {
+        for made in &mut self.made {
+            if made.instance.id == *id {
+                made.instance.state = State::Stopped { why: why.into() };
+            }
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty() && self.made.is_empty() && self.strangers == [STRANGER]
+    }
+
+    fn look(&mut self, cluster: &ClusterId) -> Vec<Instance> {
+        let World { made, slow, hidden, fatal, drained, held, .. } = self;
+        let mut listed = Vec::new();
+        for Made { instance, looks, .. } in made.iter_mut().filter(|m| m.cluster == *cluster) {
+            *looks += 1;
+            let starts = matches!(instance.state, State::Starting { .. });
+            if starts && *fatal == Some(instance.role) {
+                instance.state = State::Stopped { why: format!("no {} today", instance.role) };
+            } else if starts && *looks > *slow {
+                instance.state = State::Running;
+            }
+            let idle = |w: &WorkerId| drained.contains(w) && held.get(w).is_none_or(|n| *n == 0);
+            if instance.worker.as_ref().is_some_and(idle) {
+                instance.state = State::Stopped { why: "it has drained".into() };
+            }
+            if *looks > *hidden {
+                listed.push(instance.clone());
+            }
+        }
+        listed
+    }
+}
+
+impl Fake {
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until it is so.
+    pub async fn until(&self, what: &str, mut so: impl FnMut(&World) -> bool) {
+        let deadline = Instant::now() + SOON;
+        while !so(&self.world()) {
+            assert!(Instant::now() < deadline, "in vain: {what}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    async fn point(&self, name: impl Into<String>) -> Result<(), Error> {
+        let name = name.into();
+        let gate = {
+            let mut world = self.world();
+            let number = world.points.len();
+            world.points.push(name.clone());
+            if world.fault == Some(number) {
+                let way = String::new();
+                return Err(Error::Refused { what: name, reason: "the fake fails".into(), way });
+            }
+            if world.busy > 0 {
+                world.busy -= 1;
+                return Err(Error::Busy { what: name, reason: "Rate exceeded".into() });
+            }
+            world.gate.clone().filter(|(at, ..)| *at == number)
+        };
+        if let Some((_, reached, open)) = gate {
+            reached.add_permits(1);
+            open.acquire().await.expect("a gate").forget();
+        }
+        Ok(())
+    }
+}
+
+impl Provider for Fake {
+    async fn check(&self) -> Result<Plan, Error> {
+        self.point("check").await?;
+        Ok(Plan { most_workers: self.world().most, ..Plan::default() })
+    }
+
+    async fn prepare(&self, cluster: &ClusterId) -> Result<Site, Error> {
+        self.point("before prepare").await?;
+        self.world().parts.entry(cluster.clone()).or_default().insert("network".into());
+        self.point("within prepare").await?;
+        self.world().parts.entry(cluster.clone()).or_default().insert("secret".into());
+        self.point("after prepare").await?;
+        let (executable, folder) = ("redis-server".into(), "/run/rb".into());
+        let server =
+            ServerTerms { executable, folder, listen: Some((None, 6379)), lifeline: false };
+        Ok(Site { cluster: cluster.clone(), server, parts: BTreeMap::new() })
+    }
+
+    async fn launch(
+        &self,
+        site: &Site,
+        unit: &Unit,
+        n: u32,
+        token: &Token,
+    ) -> Result<Launched, Error> {
+        let role = unit.role();
+        self.point(format!("before launching a {role}")).await?;
+        for i in 0..n {
+            let name = token.name(i)?;
+            let id = InstanceId(format!("i-{name}"));
+            let mut world = self.world();
+            let there = world.made.iter().any(|made| made.instance.id == id);
+            let alive = world.alive(Role::Server).len() + world.alive(Role::Worker).len();
+            if !there && alive < world.capacity {
+                let state = State::Starting { doing: "pulling the image".into() };
+                let worker = (role == Role::Worker).then_some(name);
+                let instance = Instance { id, role, worker, state };
+                let server = match &unit.bootstrap {
+                    Bootstrap::Worker(told) => Some(told.server.address.clone()),
+                    Bootstrap::Server(_) => None,
+                };
+                let (cluster, token) = (site.cluster.clone(), token.clone());
+                world.made.push(Made { cluster, instance, token, server, looks: 0 });
+            }
+        }
+        self.point(format!("after launching a {role}")).await?;
+        let world = self.world();
+        let ours = world.made.iter().filter(|made| made.token == *token);
+        let instances: Vec<_> = ours.map(|made| made.instance.clone()).collect();
+        let short = (instances.len() < n as usize).then(|| "Capacity is unavailable".to_owned());
+        Ok(Launched { instances, short })
+    }
+
+    async fn instances(&self, cluster: &ClusterId) -> Result<Vec<Instance>, Error> {
+        self.point("instances").await?;
+        Ok(self.world().look(cluster))
+    }
+
+    async fn terminate(&self, cluster: &ClusterId, ids: &[InstanceId]) -> Result<(), Error> {
+        self.point("terminate").await?;
+        let gone = |made: &Made| made.cluster == *cluster && ids.contains(&made.instance.id);
+        self.world().made.retain(|made| !gone(made));
+        Ok(())
+    }
+
+    async fn endpoint(&self, cluster: &ClusterId, server: &InstanceId) -> Result<Endpoint, Error> {
+        self.point("endpoint").await?;
+        let world = self.world();
+        let there = |made: &&Made| made.cluster == *cluster && made.instance.id == *server;
+        let Some(made) = world.made.iter().find(there) else {
+            let (what, way) = ("reach the server".into(), String::new());
+            return Err(Error::Refused { what, reason: "there is none".into(), way });
+        };
+        let host = |inside: &str| Reach::Host(format!("{}.{inside}", made.instance.id), 6379);
+        Ok(Endpoint { client: host("outside"), workers: host("inside"), tunnel: None })
+    }
+
+    async fn logs(
+        &self,
+        cluster: &ClusterId,
+        id: &InstanceId,
+        query: &LogQuery,
+    ) -> Result<Logs, Error> {
+        let there = |made: &Made| made.cluster == *cluster && made.instance.id == *id;
+        if !self.world().made.iter().any(there) {
+            let (what, way) = (format!("read the output of {id}"), String::new());
+            return Err(Error::Refused { what, reason: "there is no such instance".into(), way });
+        }
+        let lines: Vec<_> = ["one", "two", "three"].map(str::to_owned).into();
+        Ok(Logs { lines: lines[lines.len().saturating_sub(query.tail)..].to_vec() })
+    }
+
+    async fn find(&self) -> Result<Vec<ClusterRecord>, Error> {
+        self.point("find").await?;
+        let world = self.world();
+        let made = world.made.iter().map(|made| &made.cluster);
+        let ids: BTreeSet<_> = world.parts.keys().chain(made).collect();
+        let record = |cluster: &ClusterId| ClusterRecord {
+            cluster: cluster.clone(),
+            created: Some(SystemTime::UNIX_EPOCH),
+            instances: world.made.iter().filter(|made| made.cluster == *cluster).count(),
+        };
+        Ok(ids.into_iter().map(record).collect())
+    }
+
+    async fn destroy(&self, cluster: &ClusterId) -> Result<Report, Error> {
+        self.point("destroy").await?;
+        let mut world = self.world();
+        let (gone, left) = std::mem::take(&mut world.made)
+            .into_iter()
+            .partition(|made: &Made| made.cluster == *cluster);
+        world.made = left;
+        let mut report = Report::default();
+        report.removed.extend(gone.iter().map(|made| format!("instance {}", made.instance.id)));
+        if world.stuck {
+            report.left.push(("network".into(), "it is in use".into()));
+        } else if let Some(parts) = world.parts.remove(cluster) {
+            report.removed.extend(parts);
+        }
+        Ok(report)
+    }
+}
+
+/// The queue of a cluster of the fake.
+pub struct Desk(Fake);
+
+impl Door for Fake {
+    type Register = Desk;
+
+    async fn open(
+        &self,
+        _: &ClusterId,
+        _: &ClusterKey,
+        _: &Server,
+        _: bool,
+    ) -> Result<Desk, Error> {
+        self.point("open").await?;
+        Ok(Desk(self.clone()))
+    }
+}
+
+impl Register for Desk {
+    async fn load(&self) -> Result<Load, Error> {
+        self.0.point("load").await?;
+        let world = self.0.world();
+        let running = world.made.iter().filter(|made| made.instance.state == State::Running);
+        let names = running.filter_map(|made| made.instance.worker.clone());
+        let names = names.filter(|_| !world.mute);
+        let busy = |worker: WorkerId| {
+            let held = world.held.get(&worker).copied().unwrap_or(0);
+            Busy { worker, slots: 1, held }
+        };
+        Ok(Load { waiting: world.waiting, workers: names.map(busy).collect() })
+    }
+
+    async fn drain(&self, workers: &[WorkerId]) -> Result<(), Error> {
+        self.0.world().drained.extend_from_slice(workers);
+        Ok(())
+    }
+
+    async fn bury(&self, worker: &WorkerId) -> Result<(), Error> {
+        self.0.world().buried.push(worker.clone());
+        Ok(())
+    }
+}
+
+pub fn wish(workers: u32) -> Wish {
+    Wish {
+        name: Some("fake".into()),
+        least: workers,
+        most: workers,
+        slots: 1,
+        cpu: None,
+        memory: None,
+        image: None,
+        environment: BTreeMap::new(),
+        r: "R".into(),
+        redis: None,
+    }
+}
+
+/// Looks often, and waits for long where nothing else is said.
+pub fn policy() -> Policy {
+    Policy {
+        look: Duration::from_millis(1),
+        pause: Duration::from_millis(1),
+        server: SOON,
+        join: SOON,
+        ..Policy::default()
+    }
+}
