@@ -3,34 +3,23 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use extendr_api::prelude::*;
 use rustbatch_protocol::bootstrap::Address;
-use rustbatch_protocol::{BlobRef, Seal};
-use rustbatch_provision::{Programs, Running, Spec, prepare};
-use rustbatch_queue::{Client, check_server};
+use rustbatch_protocol::{BlobRef, ClusterId};
+use rustbatch_provision::lifecycle::{self, Progress, Redis, Up};
+use rustbatch_provision::{Local, Programs, Spec};
+use rustbatch_queue::Client;
 
 use crate::boundary::entry;
 use crate::failure::{Failure, Raised};
 use crate::runtime::{self, Origin};
 use crate::{config, values};
 
-/// How long a server may take to answer its first question.
-const ANSWER: Duration = Duration::from_secs(5);
-
-/// How long the first worker may take to join.
-const JOIN: Duration = Duration::from_secs(60);
-
-/// How often it is looked whether it has.
-const LOOK: Duration = Duration::from_millis(5);
-
 /// The way out when a cluster is no more.
 const AGAIN: &str =
     "* Start another one with `makeCluster()`, and register it with `registerDoRustBatch()`.";
-
-/// How long processes may take to end by themselves.
-const GRACE: Duration = Duration::from_secs(2);
 
 /// A cluster as R holds it.
 ///
@@ -40,14 +29,15 @@ pub struct Cluster {
     parts: RefCell<Option<Parts>>,
     /// The blobs of the objects that have been exported, by their digest in memory.
     exported: RefCell<HashMap<[u8; 32], BlobRef>>,
-    id: String,
+    id: ClusterId,
     name: Option<String>,
     server: String,
     slots: u32,
 }
 
 struct Parts {
-    running: Running,
+    up: Up<Local, Redis>,
+    local: Arc<Local>,
     client: Client,
 }
 
@@ -95,7 +85,7 @@ impl Cluster {
         if !self.origin.is_here() {
             return None;
         }
-        let words = self.parts.borrow().as_ref()?.running.died()?;
+        let words = self.parts.borrow().as_ref()?.local.died(&self.id)?;
         Some(format!("The cluster is lost: {words}\n{AGAIN}"))
     }
 
@@ -129,16 +119,17 @@ fn cluster_start(file: Robj, fields: Robj, worker: Robj, r: Robj) -> Robj {
         let r =
             spec.r_command.clone().map_or_else(|| values::text_of(&r).map(PathBuf::from), Ok)?;
         let programs = Programs { worker: values::text_of(&worker)?.into(), r };
-        let name = spec.name.clone();
-        let (parts, access) = runtime::run(start(spec, programs))?;
+        let (name, slots) = (spec.name.clone(), spec.total_slots());
+        let parts = runtime::run(start(spec, programs))?;
+        let access = parts.up.access();
         Ok(values::pointer(Cluster {
             origin: Origin::here(),
             parts: RefCell::new(Some(parts)),
             exported: RefCell::default(),
-            id: access.cluster.to_string(),
+            id: access.cluster,
             name,
             server: access.server.address.to_string(),
-            slots: access.slots,
+            slots,
         }))
     })
 }
@@ -156,32 +147,14 @@ fn cluster_exposed(file: Robj, fields: Robj) -> Robj {
     })
 }
 
-async fn start(
-    spec: Spec,
-    programs: Programs,
-) -> Result<(Parts, rustbatch_provision::Access), Raised> {
-    let site = prepare(&spec, &programs).await?;
-    let access = site.access().clone();
-    if !site.is_private() {
-        let ring = rustbatch_protocol::Keys::new(&access.cluster).ring();
-        check_server(&access.server, &ring, ANSWER).await?;
-    }
-    let seal = Seal::new(access.cluster.clone(), access.key.clone())?;
-    let running = site.launch().await?;
-    let client = Client::connect(access.server.clone(), seal).await?;
-    let started = Instant::now();
-    while client.roll().await?.is_empty() {
-        if let Some(words) = running.died() {
-            return Err(Raised::new("provision", format!("The cluster did not start: {words}")));
-        }
-        if started.elapsed() > JOIN {
-            let seconds = JOIN.as_secs();
-            return Err(Raised::new("timed_out", format!("No worker joined within {seconds} s")));
-        }
-        tokio::time::sleep(LOOK).await;
-    }
+async fn start(spec: Spec, programs: Programs) -> Result<Parts, Raised> {
+    let local = Arc::new(Local::new(&programs.worker, spec.redis.is_none()));
+    let (wish, policy) = Local::wish(&spec, &programs);
+    let provider = Arc::clone(&local);
+    let up = lifecycle::start(provider, Redis, wish, policy, Progress::default()).await?;
+    let client = (*up.register().await?).clone();
     let (tell, mut deaths) = tokio::sync::mpsc::unbounded_channel();
-    running.keep(tell);
+    local.keep(&up.access().cluster, &tell);
     let mourner = client.clone();
     // Ends with the keeping of the worker.
     tokio::spawn(async move {
@@ -190,7 +163,7 @@ async fn start(
             let _ = mourner.bury(&worker).await;
         }
     });
-    Ok((Parts { running, client }, access))
+    Ok(Parts { up, local, client })
 }
 
 /// Stops a cluster; one that is stopped, or another process', is left alone.
@@ -199,13 +172,10 @@ fn cluster_stop(cluster: Robj) -> Robj {
     entry(|| {
         let cluster = values::pointed::<Cluster>(&cluster)?;
         let parts = if cluster.origin.is_here() { cluster.parts.take() } else { None };
-        if let Some(Parts { running, client }) = parts {
+        if let Some(Parts { up, client, .. }) = parts {
             drop(client);
-            // A task of its own, because an interrupt must not cut it in two.
-            let stopping = runtime::handle()?.spawn(running.stop(GRACE));
-            runtime::run(async move {
-                stopping.await.map_err(|e| Raised::new("internal", e.to_string()))
-            })?;
+            // An interrupt does not cut it in two.
+            runtime::run(up.stop())?;
         }
         Ok(values::null())
     })
@@ -228,7 +198,7 @@ fn cluster_describe(cluster: Robj) -> Robj {
     entry(|| {
         let cluster = values::pointed::<Cluster>(&cluster)?;
         values::named_list(&[
-            ("id", values::text(&cluster.id)?),
+            ("id", values::text(cluster.id.as_str())?),
             ("name", values::text(cluster.name.as_deref().unwrap_or(""))?),
             ("server", values::text(&cluster.server)?),
             ("slots", values::integers(&[cluster.slots.cast_signed()])?),

@@ -7,7 +7,10 @@ use crate::failure::{Failure, Raised};
 
 impl From<provision::Error> for Raised {
     fn from(error: provision::Error) -> Self {
-        Self { kind: error.kind(), fields: error.fields(), message: error.to_string() }
+        match error {
+            provision::Error::Queue(error) => error.into(),
+            _ => Self { kind: error.kind(), fields: error.fields(), message: error.to_string() },
+        }
     }
 }
 

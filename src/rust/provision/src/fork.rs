@@ -19,11 +19,6 @@ impl<T> Here<T> {
     pub(crate) fn get(&self) -> Option<&T> {
         self.value.as_ref().filter(|_| self.process == std::process::id())
     }
-
-    /// Gives the value away; `None` in a forked child, where it is forgotten.
-    pub(crate) fn into_inner(mut self) -> Option<T> {
-        if self.process == std::process::id() { self.value.take() } else { None }
-    }
 }
 
 impl<T> Drop for Here<T> {
@@ -54,7 +49,6 @@ mod tests {
         assert_eq!(drops.get(), 1);
         let foreign = || Here { value: Some(Counts(&drops)), process: std::process::id() + 1 };
         assert!(foreign().get().is_none());
-        assert!(foreign().into_inner().is_none());
         drop(foreign());
         assert_eq!(drops.get(), 1);
     }

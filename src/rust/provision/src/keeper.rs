@@ -74,6 +74,16 @@ impl Keeper {
         lock(&self.kept).keeping = Some(tokio::spawn(task));
     }
 
+    /// The name of the worker that there is now.
+    pub(crate) fn worker(&self) -> WorkerId {
+        lock(&self.kept).worker.clone()
+    }
+
+    /// Its last lines.
+    pub(crate) fn said(&self) -> String {
+        lock(&self.kept).process.as_ref().map(Process::said).unwrap_or_default()
+    }
+
     /// How the worker ended, with its last lines, if it is not started again; else `None`.
     pub(crate) fn died(&self) -> Option<String> {
         let kept = lock(&self.kept);

@@ -1,9 +1,8 @@
 //! What a cluster is made of, and how it comes to be: `cluster.json`, the private Redis, and what
 //! runs the workers.
 //!
-//! Knows nothing of R and speaks to no queue: it says where Redis is and starts the processes. The
-//! order of a start is the caller's: [`local::prepare`], then its checks of the server, then
-//! [`local::Site::launch`].
+//! Knows nothing of R. [`lifecycle::start`] is the way in: what is done when stands there, and what
+//! there is to do in a [`provider::Provider`].
 
 #![cfg_attr(test, allow(clippy::expect_used))]
 
@@ -24,6 +23,6 @@ pub mod server;
 pub mod spec;
 
 pub use error::Error;
-pub use local::{Access, Programs, Running, Site, prepare};
+pub use local::{Local, Programs};
 pub use network::{NetworkServer, Plan};
 pub use spec::{Provider, Spec};

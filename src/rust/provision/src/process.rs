@@ -44,7 +44,8 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts `program` and writes it `line`, which may be secret, and keeps the pipe open. `what`
-    /// names the process in errors: "the worker"; `variable` stands in its environment. To be called within a tokio runtime.
+    /// names the process in errors: "the worker"; `variable` stands in its environment. To be called
+    /// within a tokio runtime.
     ///
     /// Not cancel-safe in what it did, but safe: a process that was begun is killed.
     ///
@@ -104,21 +105,19 @@ impl Process {
         }
     }
 
-    /// Waits until the process says that it is ready, at most for `within`.
-    ///
-    /// Not cancel-safe: it can be waited for once.
-    ///
-    /// # Errors
-    /// [`Error::Start`] with its last words when it ends instead; [`Error::TimedOut`].
-    pub(crate) async fn ready(&mut self, within: Duration) -> Result<(), Error> {
-        let Some(ready) = self.ready.take() else {
-            return Ok(());
-        };
-        match timeout(within, ready).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(self.failed("it closed its standard output").await),
-            Err(_) => Err(self.late(within)),
+    /// Whether the process has said that it is ready.
+    pub(crate) fn is_ready(&mut self) -> bool {
+        match self.ready.as_mut().map(oneshot::Receiver::try_recv) {
+            Some(Ok(())) => self.ready = None,
+            Some(Err(_)) => return false,
+            None => {}
         }
+        true
+    }
+
+    /// Its last lines.
+    pub(crate) fn said(&self) -> String {
+        lock(&self.tail).text()
     }
 
     /// What to say of a process that did not do as it should: how it ended, if it did.
@@ -270,6 +269,17 @@ mod tests {
         Process::start("the shell", Path::new("/bin/sh"), &["-c", script], None, line).await
     }
 
+    /// Waits until the process says that it is ready.
+    async fn ready(process: &mut Process) {
+        let look = async {
+            while !process.is_ready() {
+                assert_eq!(process.died(), None);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(SOON, look).await.expect("to be ready");
+    }
+
     /// Whether nobody of the group runs; who is dead and not yet buried does not.
     fn gone(group: Pid) -> bool {
         let list = std::process::Command::new("ps").args(["-A", "-o", "pgid=,stat="]).output();
@@ -285,7 +295,7 @@ mod tests {
     async fn it_is_told_a_line_and_says_that_it_is_ready() {
         let script = "read x; echo noise; echo ready; echo $x >&2; cat; exit 3";
         let mut process = shell(script).await.expect("a process");
-        process.ready(SOON).await.expect("to be ready");
+        ready(&mut process).await;
         assert_eq!(process.died(), None);
         process.stdin = None;
         timeout(SOON, process.end()).await.expect("its end");
@@ -297,9 +307,9 @@ mod tests {
     #[tokio::test]
     async fn one_that_ends_at_once_is_quoted() {
         let mut process = shell("read x; echo why >&2; exit 4").await.expect("a process");
-        let error = process.ready(SOON).await.expect_err("no word");
-        let text = "Can't start the shell: the shell ended: exit status: 4\n  why";
-        assert_eq!((error.kind(), error.to_string().as_str()), ("provision", text));
+        timeout(SOON, process.end()).await.expect("its end");
+        let text = "the shell ended: exit status: 4\n  why";
+        assert_eq!((process.is_ready(), process.died().as_deref()), (false, Some(text)));
         let error =
             Process::start("it", Path::new("/no/such"), &[], None, Zeroizing::default()).await;
         let error = error.err().expect("no program").to_string();
@@ -307,11 +317,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_says_nothing_is_given_up() {
+    async fn one_that_is_not_ready_is_quoted_all_the_same() {
         let mut process = shell("read x; echo well >&2; cat >/dev/null").await.expect("a process");
-        let error = process.ready(Duration::from_secs(1)).await.expect_err("no word");
-        assert_eq!(error.kind(), "timed_out");
-        assert_eq!(error.to_string(), "Gave up waiting for the shell after 1 s:\n  well");
+        let look = async {
+            while process.said() != "  well" {
+                assert!(!process.is_ready());
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(SOON, look).await.expect("a word");
     }
 
     #[tokio::test]
@@ -322,7 +336,7 @@ mod tests {
         assert!(gone(group));
         let deaf = "trap '' TERM; read x; echo ready; (while :; do sleep 1; done) & wait; wait";
         let mut process = shell(deaf).await.expect("a process");
-        process.ready(SOON).await.expect("to be ready");
+        ready(&mut process).await;
         let group = process.group;
         timeout(SOON, process.stop(Duration::from_millis(100))).await.expect("an end");
         assert!(gone(group));
@@ -332,7 +346,7 @@ mod tests {
     async fn dropping_kills() {
         let mut process =
             shell("read x; echo ready; exec cat >/dev/null").await.expect("a process");
-        process.ready(SOON).await.expect("to be ready");
+        ready(&mut process).await;
         let mut ended = process.ended.clone();
         drop(process);
         let how = timeout(SOON, ended.wait_for(Option::is_some)).await.expect("its end");

@@ -1,5 +1,4 @@
-//! The private Redis of a cluster: found, checked, configured, and started under a supervisor that
-//! ends it when this process is gone.
+//! The private Redis of a cluster: found, checked, configured, and given a folder.
 //!
 //! It listens on a Unix socket in a folder that only its owner may enter, keeps nothing on disk,
 //! and knows two users, confined to the keys of one cluster.
@@ -11,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustbatch_protocol::bootstrap::{Address, Server, ServerBootstrap};
+use rustbatch_protocol::bootstrap::ServerBootstrap;
 use rustbatch_protocol::{ClusterId, Secret};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -19,7 +18,6 @@ use zeroize::Zeroizing;
 
 use crate::Error;
 use crate::acl::User;
-use crate::process::Process;
 
 const NAMES: [&str; 2] = ["redis-server", "valkey-server"];
 const OLDEST: (u32, u32) = (6, 2);
@@ -27,88 +25,14 @@ const OLDEST: (u32, u32) = (6, 2);
 /// How long a server may take to tell its version.
 const VERSION: Duration = Duration::from_secs(10);
 
-/// How long a server may take to be ready; more than its supervisor gives it, who knows more.
-const READY: Duration = Duration::from_secs(20);
-
 /// The longest path of a socket, in bytes; macOS takes 103.
 const SOCKET_PATH: usize = 100;
 
-/// A server in its folder. Dropping it kills it and removes the folder, in this order.
-pub(crate) struct PrivateServer {
-    process: Process,
-    folder: Folder,
-}
-
-impl PrivateServer {
-    /// Waits until the server can be reached.
-    ///
-    /// Not cancel-safe: it can be waited for once.
-    ///
-    /// # Errors
-    /// [`Error::Start`] with its last words when it ends instead; [`Error::TimedOut`].
-    pub(crate) async fn ready(&mut self) -> Result<(), Error> {
-        self.process.ready(READY).await
-    }
-
-    /// How the server ended, with its last lines; `None` while it runs.
-    pub(crate) fn died(&self) -> Option<String> {
-        self.process.died()
-    }
-
-    /// Ends the server, at the latest after `grace`, and removes its folder. Cancel-safe: what is
-    /// still there is killed and removed.
-    pub(crate) async fn stop(self, grace: Duration) {
-        self.process.stop(grace).await;
-        drop(self.folder);
-    }
-}
-
-/// A server that is starting, and how its two users will reach it.
-pub(crate) struct Started {
-    pub(crate) server: PrivateServer,
-    pub(crate) client: Server,
-    pub(crate) worker: Server,
-}
-
-/// Starts a server for `cluster`, supervised by the executable `supervisor`, and does not wait for it:
-/// [`PrivateServer::ready`] does.
-///
-/// Cancel-safe: what was begun is taken down.
+/// The first server on `path` that is new enough. Cancel-safe.
 ///
 /// # Errors
-/// [`Error::RedisMissing`], [`Error::Start`], [`Error::Internal`].
-pub(crate) async fn start(cluster: &ClusterId, supervisor: &Path) -> Result<Started, Error> {
-    let executable = find(&std::env::var_os("PATH").unwrap_or_default()).await?;
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let folder = Folder::new(runtime, std::env::temp_dir())?;
-    let socket = folder.socket();
-    let (client, worker, watch) = (Secret::random()?, Secret::random()?, Secret::random()?);
-    let users = [(User::Client, &client), (User::Worker, &worker), (User::Watch, &watch)];
-    let configuration = configuration(cluster, &users);
-    let line = json(&ServerBootstrap {
-        cluster: cluster.clone(),
-        executable,
-        folder: folder.0.clone(),
-        listen: None,
-        configuration,
-        watch,
-        lifeline: true,
-        idle_seconds: None,
-        life_seconds: None,
-    })?;
-    let process = Process::start("the private Redis", supervisor, &["server"], None, line).await?;
-    let [client, worker] =
-        [(User::Client, client), (User::Worker, worker)].map(|(user, password)| Server {
-            address: Address::Unix(socket.clone()),
-            username: Some(user.name().to_owned()),
-            password: Some(password),
-            database: 0,
-        });
-    Ok(Started { server: PrivateServer { process, folder }, client, worker })
-}
-
-/// The first server on `path` that is new enough. Cancel-safe.
-async fn find(path: &OsStr) -> Result<PathBuf, Error> {
+/// [`Error::RedisMissing`].
+pub(crate) async fn find(path: &OsStr) -> Result<PathBuf, Error> {
     let mut reason = "neither `redis-server` nor `valkey-server` is on the path".to_owned();
     for name in NAMES {
         let Some(executable) = on_path(path, name) else {
@@ -185,9 +109,23 @@ pub(crate) fn configuration(cluster: &ClusterId, users: &[(User, &Secret)]) -> S
 const SOCKET: &str = "redis.sock";
 
 /// A folder that only its owner may enter. Dropping it removes it.
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
+    /// Makes one where this process may.
+    ///
+    /// # Errors
+    /// [`Error::Start`].
+    pub(crate) fn make() -> Result<Self, Error> {
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        Self::new(runtime, std::env::temp_dir())
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Makes one under `runtime` if that is ours, else under `temporary`, else under `/tmp`: the
     /// first that can be written to and leaves the socket's path short enough.
     fn new(runtime: Option<PathBuf>, temporary: PathBuf) -> Result<Self, Error> {
@@ -212,7 +150,8 @@ impl Folder {
         Err(Error::Start { what: "the private Redis", reason })
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Where the server in it listens.
+    pub(crate) fn socket(&self) -> PathBuf {
         self.0.join(SOCKET)
     }
 }

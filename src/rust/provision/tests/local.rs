@@ -5,18 +5,24 @@
 
 #![allow(clippy::expect_used)]
 
+#[path = "support/joined.rs"]
+mod joined;
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Instant;
 
+use joined::Queue;
 use redis::{Client, Connection, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
 use rustbatch_protocol::Secret;
 use rustbatch_protocol::bootstrap::{Address, Server, ServerBootstrap};
-use rustbatch_provision::{Programs, Spec, prepare};
+use rustbatch_provision::lifecycle::{self, Access, Progress, Up};
+use rustbatch_provision::provider::Provider;
+use rustbatch_provision::{Error, Local, Programs, Spec};
 use support::{SOON, assert_unseen, kill, runs, supervisor, until};
 
 /// A `rustbatch-worker` that does `script` in place of work.
@@ -30,6 +36,30 @@ fn programs(folder: &Path, script: &str) -> Programs {
     let mode = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(&worker, mode).expect("to change the mode");
     Programs { worker, r: "/usr/bin/R".into() }
+}
+
+/// A local cluster.
+struct Running {
+    local: Arc<Local>,
+    up: Up<Local, Queue>,
+    access: Access,
+}
+
+impl Running {
+    async fn start(text: &str, programs: &Programs) -> Result<Self, Error> {
+        let spec = spec(text);
+        let local = Arc::new(Local::new(&programs.worker, spec.redis.is_none()));
+        let (wish, policy) = Local::wish(&spec, programs);
+        let door = Queue { of: Arc::clone(&local), joins: true };
+        let provider = Arc::clone(&local);
+        let up = lifecycle::start(provider, door, wish, policy, Progress::default()).await?;
+        let access = up.access();
+        Ok(Self { local, up, access })
+    }
+
+    fn died(&self) -> Option<String> {
+        self.local.died(&self.access.cluster)
+    }
 }
 
 fn spec(text: &str) -> Spec {
@@ -220,10 +250,9 @@ fn a_folder_that_others_may_enter_is_refused_and_left_alone() {
 async fn a_cluster_comes_and_goes() {
     let place = tempfile::tempdir().expect("a folder");
     let programs = programs(place.path(), "read x; echo \"$x\" > $0.told; cat > /dev/null");
-    let spec = spec(r#"{"workers": 3, "slots": 2, "name": "mine"}"#);
-    let site = prepare(&spec, &programs).await.expect("a site");
-    let access = site.access().clone();
-    assert_eq!(access.slots, 6);
+    let text = r#"{"workers": 3, "slots": 2, "name": "mine"}"#;
+    let running = Running::start(text, &programs).await.expect("a cluster");
+    let access = running.access.clone();
     assert!(access.cluster.as_str().starts_with("mine-"));
     let mode = |path: &Path| path.metadata().expect("a file").permissions().mode() & 0o777;
     let socket = socket(&access.server).to_owned();
@@ -231,7 +260,6 @@ async fn a_cluster_comes_and_goes() {
     let redis = pid(&access.server);
     assert_eq!((mode(&folder), mode(&socket)), (0o700, 0o600));
 
-    let running = site.launch().await.expect("a worker");
     assert_eq!(running.died(), None);
     let told = programs.worker.with_extension("told");
     until("the bootstrap", || std::fs::read_to_string(&told).is_ok_and(|t| t.ends_with('\n')));
@@ -239,6 +267,7 @@ async fn a_cluster_comes_and_goes() {
     let told: rustbatch_protocol::bootstrap::WorkerBootstrap =
         serde_json::from_str(&told).expect("a bootstrap");
     assert_eq!((told.slots, told.lifeline, &told.cluster), (6, true, &access.cluster));
+    assert_eq!((told.idle_seconds, told.life_seconds), (None, None));
     assert_eq!(told.key.expose(), access.key.to_hex().expose());
     assert_eq!(told.server.username.as_deref(), Some("worker"));
     connect(&told.server).expect("the worker to be let in");
@@ -248,7 +277,8 @@ async fn a_cluster_comes_and_goes() {
     assert_unseen(&secrets.each_ref().map(Secret::expose));
 
     let started = Instant::now();
-    running.stop(SOON).await;
+    let report = running.up.stop().await.expect("an end");
+    assert_eq!((report.removed.len(), report.left.len()), (3, 0), "{report:?}");
     assert!(started.elapsed() < SOON);
     assert!(!runs(redis) && !folder.exists());
 }
@@ -256,11 +286,13 @@ async fn a_cluster_comes_and_goes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_ends_at_once_is_quoted_and_the_rest_taken_down_by_a_drop() {
     let place = tempfile::tempdir().expect("a folder");
-    let programs = programs(place.path(), "read x; echo 'R is not there' >&2; exit 7");
-    let site = prepare(&spec(r#"{"workers": 1}"#), &programs).await.expect("a site");
-    let server = site.access().server.clone();
+    let script =
+        "read x; while [ ! -f $0.end ]; do sleep 0.01; done; echo 'R is not there' >&2; exit 7";
+    let programs = programs(place.path(), script);
+    let running = Running::start(r#"{"workers": 1}"#, &programs).await.expect("a cluster");
+    let server = running.access.server.clone();
     let redis = pid(&server);
-    let running = site.launch().await.expect("a worker");
+    std::fs::write(programs.worker.with_extension("end"), "").expect("to write");
     until("its end", || running.died().is_some());
     let words = running.died().expect("words");
     assert_eq!(words, "the worker ended: exit status: 7\n  R is not there");
@@ -270,28 +302,51 @@ async fn a_worker_that_ends_at_once_is_quoted_and_the_rest_taken_down_by_a_drop(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_never_works_is_quoted() {
+    let place = tempfile::tempdir().expect("a folder");
+    let programs = programs(place.path(), "read x; echo 'R is not there' >&2; exit 7");
+    let local = Arc::new(Local::new(&programs.worker, true));
+    let (wish, policy) = Local::wish(&spec("{}"), &programs);
+    let provider = Arc::clone(&local);
+    let door = Queue { of: Arc::clone(&local), joins: false };
+    let error = lifecycle::start(provider, door, wish, policy, Progress::default()).await;
+    let error = error.err().expect("no worker");
+    let text = "The cluster did not start: the worker ended: exit status: 7\n  R is not there";
+    assert_eq!((error.kind(), error.to_string().as_str()), ("provision", text));
+    assert_eq!(local.find().await.expect("records"), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_launch_that_fails_takes_the_server_down() {
     let place = tempfile::tempdir().expect("a folder");
-    let programs = programs(place.path(), "");
-    let site = prepare(&spec("{}"), &programs).await.expect("a site");
-    let server = site.access().server.clone();
-    let redis = pid(&server);
-    std::fs::remove_file(&programs.worker).expect("to remove");
-    let error = site.launch().await.err().expect("no worker");
+    let mut programs = programs(place.path(), "");
+    // It starts a server, and nothing more.
+    let once = place.path().join("once");
+    let told = place.path().join("told");
+    let text = format!(
+        "#!/bin/sh\nrm $0; read -r x; printf '%s\\n' \"$x\" > '{told}'\n\
+         (printf '%s\\n' \"$x\"; exec cat) | '{worker}' server\n",
+        told = told.display(),
+        worker = programs.worker.display()
+    );
+    std::fs::write(&once, text).expect("to write");
+    std::fs::set_permissions(&once, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    programs.worker = once;
+    let error = Running::start("{}", &programs).await.err().expect("no worker");
     assert_eq!(error.kind(), "provision");
     assert!(error.to_string().starts_with("Can't start the worker: can't run `"), "{error}");
-    until("the end of Redis", || !runs(redis));
-    assert!(!socket(&server).parent().expect("a folder").exists());
+    let told = std::fs::read_to_string(&told).expect("a line");
+    let told: ServerBootstrap = serde_json::from_str(&told).expect("a bootstrap");
+    assert!(told.lifeline && !told.folder.exists(), "{}", told.folder.display());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_end_of_the_supervisor_is_the_end_of_the_server() {
     let place = tempfile::tempdir().expect("a folder");
     let programs = programs(place.path(), "read x; cat > /dev/null");
-    let site = prepare(&spec("{}"), &programs).await.expect("a site");
-    let server = site.access().server.clone();
+    let running = Running::start("{}", &programs).await.expect("a cluster");
+    let server = running.access.server.clone();
     let redis = pid(&server);
-    let running = site.launch().await.expect("a worker");
     kill("-KILL", redis);
     until("another Redis", || connect(&server).is_ok());
     assert_ne!(pid(&server), redis);
@@ -301,7 +356,7 @@ async fn only_the_end_of_the_supervisor_is_the_end_of_the_server() {
     let words = running.died().expect("words");
     assert!(words.starts_with("the private Redis ended: signal: 9 (SIGKILL)\n"), "{words}");
     assert!(words.contains("Redis ended: signal: 9 (SIGKILL); it is started again"), "{words}");
-    running.stop(SOON).await;
+    running.up.stop().await.expect("an end");
 }
 
 fn parent(pid: u32) -> u32 {
@@ -311,11 +366,16 @@ fn parent(pid: u32) -> u32 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_of_ones_own_is_taken_as_it_is() {
-    let spec = spec(r#"{"redis": "redis://u:p@127.0.0.1:1/3", "workers": 2}"#);
-    let programs = Programs { worker: "/no/such".into(), r: "/no/such".into() };
-    let site = prepare(&spec, &programs).await.expect("nothing is started");
-    let server = &site.access().server;
+    let place = tempfile::tempdir().expect("a folder");
+    let mine = r#"{"redis": "redis://u:p@127.0.0.1:1/3", "workers": 2}"#;
+    let programs = programs(place.path(), "read x; cat > /dev/null");
+    let running = Running::start(mine, &programs).await.expect("a cluster");
+    let server = &running.access.server;
     assert_eq!(server.address, Address::Tcp("127.0.0.1".into(), 1));
     assert_eq!((server.username.as_deref(), server.database), (Some("u"), 3));
-    assert_eq!(site.launch().await.err().expect("no worker").kind(), "provision");
+    let report = running.up.stop().await.expect("an end");
+    assert_eq!(report.removed.len(), 1, "only the worker: {report:?}");
+    let programs = Programs { worker: "/no/such".into(), r: "/no/such".into() };
+    let error = Running::start(mine, &programs).await.err().expect("no worker");
+    assert_eq!(error.kind(), "provision");
 }

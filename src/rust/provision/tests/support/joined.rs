@@ -1,0 +1,56 @@
+//! A queue without Redis: the local workers that run have joined, or nobody has.
+
+#![allow(missing_docs)]
+
+use std::sync::Arc;
+
+use rustbatch_protocol::bootstrap::Server;
+use rustbatch_protocol::{ClusterId, ClusterKey, WorkerId};
+use rustbatch_provision::lifecycle::{Door, Register};
+use rustbatch_provision::provider::{Provider, State};
+use rustbatch_provision::{Error, Local};
+use rustbatch_queue::{Busy, Load};
+
+/// The way there.
+pub struct Queue {
+    pub of: Arc<Local>,
+    pub joins: bool,
+}
+
+pub struct Joined {
+    of: Arc<Local>,
+    joins: bool,
+    cluster: ClusterId,
+}
+
+impl Door for Queue {
+    type Register = Joined;
+
+    async fn open(
+        &self,
+        cluster: &ClusterId,
+        _: &ClusterKey,
+        _: &Server,
+        _: bool,
+    ) -> Result<Joined, Error> {
+        Ok(Joined { of: Arc::clone(&self.of), joins: self.joins, cluster: cluster.clone() })
+    }
+}
+
+impl Register for Joined {
+    async fn load(&self) -> Result<Load, Error> {
+        let running = self.of.instances(&self.cluster).await?.into_iter();
+        let running = running.filter(|i| self.joins && i.state == State::Running);
+        let names = running.filter_map(|instance| instance.worker);
+        let workers = names.map(|worker| Busy { worker, slots: 1, held: 0 }).collect();
+        Ok(Load { waiting: 0, workers })
+    }
+
+    async fn drain(&self, _: &[WorkerId]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn bury(&self, _: &WorkerId) -> Result<(), Error> {
+        Ok(())
+    }
+}
