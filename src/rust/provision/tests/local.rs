@@ -41,7 +41,7 @@ fn programs(folder: &Path, script: &str) -> Programs {
 /// A local cluster.
 struct Running {
     local: Arc<Local>,
-    up: Up<Local, Queue>,
+    up: Up<Local, Queue<Local>>,
     access: Access,
 }
 

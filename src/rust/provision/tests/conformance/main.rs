@@ -7,6 +7,9 @@
 #[path = "../support/fake.rs"]
 mod fake;
 mod fakes;
+mod faulty;
+#[path = "../support/joined.rs"]
+mod joined;
 mod locals;
 mod rules;
 #[path = "../support/mod.rs"]
@@ -97,7 +100,8 @@ macro_rules! conforms {
                 a_server_is_reached_and_an_unknown_one_is_not,
                 only_what_carries_our_tag_is_found,
                 an_end_leaves_nothing_of_ours_and_all_else,
-                what_was_only_prepared_ends_too
+                what_was_only_prepared_ends_too,
+                wherever_a_start_fails_nothing_is_left
             );
         }
     )*};

@@ -1,6 +1,7 @@
 //! The rules, each for any provider.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustbatch_protocol::{ClusterId, WorkerId};
@@ -8,6 +9,11 @@ use rustbatch_provision::provider::{
     Instance, InstanceId, LogQuery, Provider, Role, Site, State, Token,
 };
 
+use rustbatch_provision::lifecycle::{self, Policy, Progress};
+
+use super::fake::{policy, wish};
+use super::faulty::Faulty;
+use super::joined::Queue;
 use super::support::SOON;
 use super::{Ground, unit};
 
@@ -242,5 +248,32 @@ pub async fn what_was_only_prepared_ends_too<G: Ground>() {
     end(&ground, &cluster).await;
     let never = ClusterId::random().expect("an id");
     end(&ground, &never).await;
+    assert!(ground.strangers_are_well());
+}
+
+pub async fn wherever_a_start_fails_nothing_is_left<G: Ground>() {
+    let Some(ground) = G::new() else { return };
+    let mut failures = 0;
+    loop {
+        let provider = Arc::new(Faulty::new(ground.provider(), failures));
+        let door = Queue { of: ground.provider(), joins: true };
+        let all = Policy { all: true, look: Duration::from_millis(20), ..policy() };
+        let trial = Arc::clone(&provider);
+        let start = lifecycle::start(trial, door, wish(2), all, Progress::default()).await;
+        match start {
+            Ok(up) => {
+                let cluster = up.access().cluster;
+                assert_eq!(up.stop().await.expect("an end").left, []);
+                assert_eq!(ground.left(&cluster), [""; 0]);
+                // How often it looks differs from start to start.
+                if !provider.has_failed() && failures > 8 {
+                    break;
+                }
+            }
+            Err(error) => assert!(error.to_string().contains("on trial"), "{error}"),
+        }
+        assert_eq!(ground.provider().find().await.expect("records"), [], "after {failures}");
+        failures += 1;
+    }
     assert!(ground.strangers_are_well());
 }

@@ -1,4 +1,4 @@
-//! A queue without Redis: the local workers that run have joined, or nobody has.
+//! A queue without Redis: the workers whose instances run have joined, or nobody has.
 
 #![allow(missing_docs)]
 
@@ -6,25 +6,25 @@ use std::sync::Arc;
 
 use rustbatch_protocol::bootstrap::Server;
 use rustbatch_protocol::{ClusterId, ClusterKey, WorkerId};
+use rustbatch_provision::Error;
 use rustbatch_provision::lifecycle::{Door, Register};
 use rustbatch_provision::provider::{Provider, State};
-use rustbatch_provision::{Error, Local};
 use rustbatch_queue::{Busy, Load};
 
 /// The way there.
-pub struct Queue {
-    pub of: Arc<Local>,
+pub struct Queue<P> {
+    pub of: Arc<P>,
     pub joins: bool,
 }
 
-pub struct Joined {
-    of: Arc<Local>,
+pub struct Joined<P> {
+    of: Arc<P>,
     joins: bool,
     cluster: ClusterId,
 }
 
-impl Door for Queue {
-    type Register = Joined;
+impl<P: Provider> Door for Queue<P> {
+    type Register = Joined<P>;
 
     async fn open(
         &self,
@@ -32,12 +32,12 @@ impl Door for Queue {
         _: &ClusterKey,
         _: &Server,
         _: bool,
-    ) -> Result<Joined, Error> {
+    ) -> Result<Joined<P>, Error> {
         Ok(Joined { of: Arc::clone(&self.of), joins: self.joins, cluster: cluster.clone() })
     }
 }
 
-impl Register for Joined {
+impl<P: Provider> Register for Joined<P> {
     async fn load(&self) -> Result<Load, Error> {
         let running = self.of.instances(&self.cluster).await?.into_iter();
         let running = running.filter(|i| self.joins && i.state == State::Running);
