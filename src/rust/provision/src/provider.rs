@@ -139,7 +139,8 @@ pub struct ServerTerms {
     /// The port to listen at, over TLS, and the one address, all of them when absent; a Unix socket
     /// in the folder alone where there is no port.
     pub listen: Option<(Option<IpAddr>, u16)>,
-    /// Whether what starts the instance keeps its standard input open as long as the client lives.
+    /// Whether what starts instances keeps their standard input open as long as the client lives:
+    /// servers and workers end with it then, and need no other limit.
     pub lifeline: bool,
 }
 

@@ -42,3 +42,8 @@ fn names(fake: &Fake) -> Vec<WorkerId> {
 fn numbers(expected: u32, initializing: u32, running: u32) -> Numbers {
     Numbers { expected, initializing, running }
 }
+
+/// How often workers have been launched.
+fn launches(fake: &Fake) -> usize {
+    fake.world().points.iter().filter(|point| *point == "after launching a worker").count()
+}

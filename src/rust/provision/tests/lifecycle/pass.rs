@@ -8,7 +8,7 @@ use rustbatch_provision::provider::Role;
 use tokio::time::timeout;
 
 use super::fake::{self, Fake, SOON, policy, wish};
-use super::{names, numbers, stands, start, workers};
+use super::{launches, names, numbers, stands, start, workers};
 
 #[tokio::test]
 async fn a_dead_worker_is_buried_and_replaced() {
@@ -48,9 +48,6 @@ async fn workers_that_die_all_the_time_are_replaced_five_times_a_minute() {
     fake.world().fatal = Some(Role::Worker);
     let ids: Vec<_> = workers(&fake).into_iter().map(|instance| instance.id).collect();
     ids.iter().for_each(|id| fake.world().stop(id, "it was evicted"));
-    let launches = |fake: &Fake| {
-        fake.world().points.iter().filter(|p| *p == "after launching a worker").count()
-    };
     let before = launches(&fake);
     // The pauses double: 1, 2, 4 and 8 ms.
     let mut ended = None;
@@ -69,6 +66,18 @@ async fn workers_that_die_all_the_time_are_replaced_five_times_a_minute() {
     assert!(up.lost().await.expect("a word").is_some());
     up.stop().await.expect("an end");
     assert!(fake.world().is_empty());
+}
+
+#[tokio::test]
+async fn what_comes_short_is_not_asked_for_all_the_time() {
+    let fake = Fake::default();
+    fake.world().capacity = 3;
+    let up = start(&fake, wish(4), policy()).await.expect("a cluster");
+    let (before, now) = (launches(&fake), Instant::now());
+    for ms in 0..100 {
+        up.pass(now + Duration::from_millis(ms)).await.expect("some are there");
+    }
+    assert_eq!(launches(&fake) - before, 5);
 }
 
 #[tokio::test]

@@ -75,8 +75,9 @@ async fn a_wait_that_is_interrupted_ends() {
     let fake = Fake::default();
     fake.world().mute = true;
     let waits = |w: &fake::World| w.points.iter().filter(|p| *p == "load").count() > 3;
+    let patient = Policy { join: Duration::from_secs(3600), ..policy() };
     tokio::select! {
-        _ = start(&fake, wish(2), policy()) => panic!("nobody joins"),
+        _ = start(&fake, wish(2), patient) => panic!("nobody joins"),
         () = fake.until("the wait", waits) => {}
     }
     fake.until("the end", fake::World::is_empty).await;
