@@ -14,6 +14,8 @@ use redis::{
 use rustbatch_protocol::bootstrap::{Address, Server};
 use rustls::CertificateError;
 
+use crate::names;
+
 /// After how long without a word the other end is asked whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
@@ -24,8 +26,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 #[cfg(target_os = "linux")]
 const UNHEARD: Duration = Duration::from_secs(15);
 
-/// What connects to `server`, and, where that must not be looked up by the name in its certificate,
-/// what finds it.
+/// What connects to `server`, and, where it has a name, what finds it: that need not be the name in
+/// its certificate.
 pub(crate) fn open(server: &Server) -> redis::RedisResult<(Client, Option<Place>)> {
     let mut login = RedisConnectionInfo::default().set_db(server.database).set_skip_set_lib_name();
     if let Some(name) = &server.username {
@@ -38,14 +40,23 @@ pub(crate) fn open(server: &Server) -> redis::RedisResult<(Client, Option<Place>
         .into_connection_info()?
         .set_redis_settings(login)
         .set_tcp_settings(tcp_settings());
-    let Address::Pinned(host, port, authority) = &server.address else {
-        return Ok((Client::open(info)?, None));
+    let client = match &server.address {
+        Address::Pinned(_, _, authority) => {
+            let root_cert = Some(authority.certificate.clone().into_bytes());
+            Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })?
+        }
+        _ => Client::open(info)?,
     };
-    let only = TlsCertificates {
-        client_tls: None,
-        root_cert: Some(authority.certificate.clone().into_bytes()),
-    };
-    Ok((Client::build_with_tls(info, only)?, Some(Place(host.clone(), *port))))
+    Ok((client, place(&server.address)))
+}
+
+fn place(address: &Address) -> Option<Place> {
+    match address {
+        Address::Unix(_) => None,
+        Address::Tcp(host, port) | Address::Tls(host, port) | Address::Pinned(host, port, _) => {
+            Some(Place(host.clone(), *port))
+        }
+    }
 }
 
 fn address(address: &Address) -> ConnectionAddr {
@@ -70,7 +81,7 @@ fn tcp_settings() -> TcpSettings {
     settings
 }
 
-/// Host and port of a server whose certificate is for another name.
+/// Host and port of a server, whatever name its certificate is for.
 #[derive(Debug, Clone)]
 pub(crate) struct Place(String, u16);
 
@@ -81,7 +92,7 @@ impl AsyncDNSResolver for Place {
         _: u16,
     ) -> RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
         Box::pin(async move {
-            let found = tokio::net::lookup_host((self.0.as_str(), self.1)).await?;
+            let found = names::look_up(&self.0, self.1).await?.into_iter();
             Ok(Box::new(found) as Box<dyn Iterator<Item = SocketAddr> + Send>)
         })
     }
