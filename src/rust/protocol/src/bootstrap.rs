@@ -1,5 +1,5 @@
-//! What a starting process is told over standard input, because a command line and an environment
-//! can be read by others.
+//! What a starting process is told over standard input or by a file of its own, because a command line
+//! and an environment can be read by others.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -84,12 +84,17 @@ impl std::fmt::Display for Address {
     }
 }
 
-/// What a worker reads from its standard input, as one line of JSON.
+/// The version of this protocol's programs: a worker serves clients of its own version alone.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What a worker reads, as one line of JSON.
 ///
 /// With `lifeline` the worker drains and exits when its standard input ends, that is, when the
 /// process that started it is gone.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WorkerBootstrap {
+    /// The client's [`VERSION`]. A worker of another one may not understand the rest.
+    pub version: String,
     /// The cluster.
     pub cluster: ClusterId,
     /// The cluster's key, as hexadecimal digits.
@@ -110,7 +115,7 @@ pub struct WorkerBootstrap {
     pub life_seconds: Option<u64>,
 }
 
-/// What the supervisor of a Redis of ours reads from its standard input, as one line of JSON.
+/// What the supervisor of a Redis of ours reads, as one line of JSON.
 ///
 /// It removes the folder at the end, starts Redis again when that ends unasked, and ends when its
 /// limits say so; with `lifeline` also when its standard input ends, that is, when the process that

@@ -175,7 +175,7 @@ mod tests {
     use std::path::Path;
 
     use rustbatch_protocol::Secret;
-    use rustbatch_protocol::bootstrap::{Address, Server};
+    use rustbatch_protocol::bootstrap::{Address, Server, VERSION};
     use rustix::process::{
         Pid, Signal, WaitId, WaitIdOptions, kill_process, test_kill_process, waitid,
     };
@@ -194,6 +194,7 @@ mod tests {
         let address = Address::Tcp("127.0.0.1".into(), 1);
         let server = Server { address, username: None, password: None, database: 0 };
         let bootstrap = WorkerBootstrap {
+            version: VERSION.to_owned(),
             cluster: "c-1".parse().expect("an id"),
             key: Secret::new("00"),
             worker: WorkerId::random().expect("an id"),

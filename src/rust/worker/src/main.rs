@@ -1,9 +1,10 @@
 //! `rustbatch-worker`: leases chunks, supervises R processes, settles outcomes.
 //!
 //! One runs on each instance. It knows nothing of R's packages: R only evaluates, and any image with
-//! R will do. What it must know it is told over standard input, so that no secret stands on a command
-//! line or in an environment.
+//! R will do. What it must know it is told over standard input or by a file of its own, so that no
+//! secret stands on a command line or in an environment.
 
+mod bootstrap;
 mod evaluator;
 mod exec;
 mod folder;
@@ -17,13 +18,13 @@ mod slot;
 mod store;
 mod supervisor;
 
-use std::io::{self, BufRead};
+use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use nix::sys::signal::SigSet;
-use serde::de::DeserializeOwned;
-use zeroize::Zeroizing;
+
+use crate::bootstrap::Source;
 
 /// The worker of rustBatch. The R package starts it; there is no need to do so by hand.
 #[derive(Parser)]
@@ -35,10 +36,11 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Work for a cluster; reads its bootstrap, one line of JSON, from standard input
-    Work,
-    /// Supervise a Redis of its own; reads its bootstrap, one line of JSON, from standard input
-    Server,
+    /// Work for a cluster; reads its bootstrap, one line of JSON, from standard input or a file
+    Work(Source),
+    /// Supervise a Redis of its own; reads its bootstrap, one line of JSON, from standard input or a
+    /// file
+    Server(Source),
     /// Become a program that dies with its parent
     Exec(exec::Exec),
 }
@@ -51,12 +53,15 @@ fn main() -> ExitCode {
     if let Err(error) = SigSet::empty().thread_set_mask() {
         exec::complain(&error);
     }
+    if cfg!(target_feature = "crt-static") {
+        rustbatch_queue::look_up_alone();
+    }
     let result = match Arguments::parse().verb {
         Verb::Exec(exec) => exec.run(),
-        Verb::Work => bootstrap().and_then(|bootstrap| {
+        Verb::Work(source) => source.worker().and_then(|bootstrap| {
             runtime()?.block_on(supervisor::work(bootstrap)).map_err(io::Error::other)
         }),
-        Verb::Server => bootstrap().and_then(|bootstrap| {
+        Verb::Server(source) => source.server().and_then(|bootstrap| {
             runtime()?.block_on(server::run(bootstrap)).map_err(io::Error::other)
         }),
     };
@@ -71,15 +76,4 @@ fn main() -> ExitCode {
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
-}
-
-/// Reads one line of JSON from standard input, which stays open as the life line. The text is not
-/// quoted in an error, and wiped: it holds secrets.
-fn bootstrap<T: DeserializeOwned>() -> io::Result<T> {
-    // A text that outgrows its place leaves a copy behind.
-    let mut line = Zeroizing::new(String::with_capacity(1 << 16));
-    io::stdin().lock().read_line(&mut line)?;
-    serde_json::from_str(&line).map_err(|e| {
-        io::Error::other(format!("standard input is no bootstrap (column {})", e.column()))
-    })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
-use rustbatch_protocol::bootstrap::{Server, WorkerBootstrap};
+use rustbatch_protocol::bootstrap::{Server, VERSION, WorkerBootstrap};
 use rustbatch_protocol::{ClusterId, ClusterKey, WorkerId};
 use rustbatch_queue::Load;
 use tokio::sync::watch;
@@ -196,6 +196,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         // Those that end with this process need no limit.
         let limit = |limit: Duration| (!site.server.lifeline).then_some(limit.as_secs());
         let bootstrap = WorkerBootstrap {
+            version: VERSION.to_owned(),
             cluster: self.cluster.clone(),
             key: self.key.to_hex(),
             worker: WorkerId::random()?,

@@ -17,7 +17,7 @@ mod support;
 
 use std::sync::Arc;
 
-use rustbatch_protocol::bootstrap::{Address, Server, ServerBootstrap, WorkerBootstrap};
+use rustbatch_protocol::bootstrap::{Address, Server, ServerBootstrap, VERSION, WorkerBootstrap};
 use rustbatch_protocol::{ClusterId, ClusterKey, Secret, WorkerId};
 use rustbatch_provision::provider::{Bootstrap, InstanceId, Provider, Role, Site, Unit};
 
@@ -57,6 +57,7 @@ fn unit(site: &Site, role: Role) -> Unit {
             life_seconds: None,
         })),
         Role::Worker => Bootstrap::Worker(Box::new(WorkerBootstrap {
+            version: VERSION.to_owned(),
             cluster: site.cluster.clone(),
             key: ClusterKey::random().expect("a key").to_hex(),
             worker: WorkerId::random().expect("an id"),
