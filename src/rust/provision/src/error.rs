@@ -167,6 +167,10 @@ pub enum Error {
     #[error(transparent)]
     Queue(#[from] rustbatch_queue::Error),
 
+    /// Docker can't be used, or does not do what it is asked to.
+    #[error(transparent)]
+    Docker(#[from] crate::docker::Trouble),
+
     /// Something of ours is broken.
     #[error("Can't make a cluster: {0}\n* This is a defect of rustBatch, please report it.")]
     Internal(String),
@@ -193,6 +197,7 @@ impl Error {
             Self::Lost(_) => "lost",
             Self::Left { error, .. } => error.kind(),
             Self::Queue(error) => error.kind(),
+            Self::Docker(trouble) => trouble.kind(),
             Self::Internal(_) => "internal",
         }
     }
@@ -236,6 +241,7 @@ impl Error {
             | Self::Lost(_)
             | Self::Queue(_)
             | Self::Internal(_) => Vec::new(),
+            Self::Docker(trouble) => return vec![("found", trouble.found())],
         };
         fields.into_iter().map(|(name, value)| (name, value.to_owned())).collect()
     }

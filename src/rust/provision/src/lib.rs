@@ -8,7 +8,9 @@
 
 pub mod acl;
 mod authority;
+pub mod docker;
 pub mod error;
+pub mod executable;
 mod family;
 mod field;
 mod fork;
@@ -22,6 +24,7 @@ mod redis_url;
 pub mod server;
 pub mod spec;
 
+pub use docker::Docker;
 pub use error::Error;
 pub use local::{Local, Programs};
 pub use network::{NetworkServer, Plan};

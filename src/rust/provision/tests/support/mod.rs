@@ -1,7 +1,9 @@
 //! What the tests of real processes share: where the supervisor is, what runs, and what can be seen.
 
 // Every test file uses its own share of it.
-#![allow(dead_code, clippy::expect_used, missing_docs)]
+#![allow(dead_code, clippy::expect_used, clippy::print_stderr, missing_docs)]
+
+pub mod docker;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
