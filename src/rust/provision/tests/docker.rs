@@ -33,6 +33,9 @@ async fn a_container_comes_is_seen_and_goes() {
     };
     let id = docker.create(&plan).await.expect("a container");
     assert!(matches!(docker.create(&plan).await, Err(Trouble::Taken { .. })));
+    // Whose tag is nowhere: it must not be asked for at a registry.
+    let nowhere = stage.container("b", "rustbatch-test-r:nowhere");
+    assert!(matches!(docker.create(&nowhere).await, Err(Trouble::Gone { .. })));
     assert_eq!(docker.containers(&stage.label()).await.expect("a list"), [id.as_str()]);
     let ids = [id.clone(), "no-such".to_owned()];
     let look = async || docker.inspect(&ids).await.expect("a look").pop().expect("one");
@@ -117,7 +120,9 @@ async fn a_container_that_outgrows_its_memory_says_so() {
     let plan = shell(&stage, "a", "exec Rscript -e 'x <- numeric(1e8); x[] <- 1'");
     let id = docker.create(&NewContainer { memory: Some(64), ..plan }).await.expect("one");
     docker.start(&id).await.expect("to start");
-    let look = async || docker.inspect(&[id.clone()]).await.expect("a look").pop().expect("one");
+    let look = async || {
+        docker.inspect(std::slice::from_ref(&id)).await.expect("a look").pop().expect("one")
+    };
     stage.until("its end", async || !look().await.runs()).await;
     let end = look().await.end();
     assert_eq!(end.as_deref(), Some("it was killed by signal 9, out of memory"));
@@ -130,7 +135,9 @@ async fn a_program_that_cannot_be_run_is_named() {
     let plan = NewContainer { command: vec!["/no/such".into()], ..stage.container("a", R) };
     let id = docker.create(&plan).await.expect("a container");
     docker.start(&id).await.expect("to start");
-    let look = async || docker.inspect(&[id.clone()]).await.expect("a look").pop().expect("one");
+    let look = async || {
+        docker.inspect(std::slice::from_ref(&id)).await.expect("a look").pop().expect("one")
+    };
     stage.until("its end", async || !look().await.runs()).await;
     assert_eq!(look().await.end().as_deref(), Some("it ended with status 127"));
     let said = docker.logs(&id, 9).await.expect("its words").join(" ");
