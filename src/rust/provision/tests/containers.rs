@@ -36,11 +36,17 @@ async fn launch(stage: &Stage, plan: NewContainer, verb: &str, told: &[u8]) -> S
     let command = ["/rustbatch/worker", verb, "--bootstrap", "/rustbatch/bootstrap"];
     let plan = NewContainer { command: command.map(str::to_owned).into(), ..plan };
     let id = stage.docker.create(&plan).await.expect("a container");
-    let entries = [
+    let mut entries = vec![
         Entry { path: "rustbatch/", mode: 0o700, content: None },
         Entry { path: "rustbatch/worker", mode: 0o555, content: Some(&executable) },
         Entry { path: "rustbatch/bootstrap", mode: 0o400, content: Some(told) },
     ];
+    // The executable that users get needs no name service that belongs to another C library.
+    let nobody =
+        Entry { path: "etc/nsswitch.conf", mode: 0o644, content: Some(b"hosts: nobody\n") };
+    if std::env::var_os("RUSTBATCH_WORKER").is_some() {
+        entries.push(nobody);
+    }
     stage.docker.put(&id, Owner::default(), &entries).await.expect("to copy");
     stage.docker.start(&id).await.expect("to start");
     id

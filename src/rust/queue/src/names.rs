@@ -37,12 +37,11 @@ pub(crate) async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>
 async fn alone(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let refuse = |error: NetError| io::Error::other(format!("can't find `{host}`: {error}"));
     let provider = TokioRuntimeProvider::default();
-    let mut builder = TokioResolver::builder(provider.clone()).unwrap_or_else(|_| {
+    let builder = TokioResolver::builder(provider.clone()).unwrap_or_else(|_| {
         // Without name servers there is still `/etc/hosts`.
         let nobody = ResolverConfig::from_parts(None, Vec::new(), Vec::new());
         TokioResolver::builder_with_config(nobody, provider)
     });
-    builder.options_mut().cache_size = 0;
     let found = builder.build().map_err(refuse)?.lookup_ip(host).await.map_err(refuse)?;
     Ok(found.iter().map(|address| SocketAddr::new(address, port)).collect())
 }

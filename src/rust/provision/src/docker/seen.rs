@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::Path;
 
 use serde::Deserialize;
+
+use super::Trouble;
+use crate::executable::platform;
 
 /// An image that is there.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -21,6 +25,24 @@ pub struct Image {
 }
 
 impl Image {
+    /// Whether this executable can run in the image, which is called `name`. Blocks while its first
+    /// bytes are read.
+    ///
+    /// # Errors
+    /// [`Trouble::Unfit`]; [`Trouble::Refused`] when it can't be read.
+    pub fn fits(&self, name: &str, executable: &Path) -> Result<(), Trouble> {
+        let found = platform(executable).map_err(|error| Trouble::Refused {
+            did: format!("copy `{}` into a container", executable.display()),
+            reason: error.to_string(),
+        })?;
+        let wanted = format!("{}/{}", self.os, self.architecture);
+        if found == wanted {
+            return Ok(());
+        }
+        let (executable, image) = (executable.display().to_string(), name.to_owned());
+        Err(Trouble::Unfit { executable, found, image, wanted })
+    }
+
     /// As whom its programs run: empty, a name, a number, or either with a group behind a colon.
     #[must_use]
     pub fn user(&self) -> &str {
@@ -154,6 +176,23 @@ mod tests {
         assert_eq!(end("exited", 137, true, "").as_deref(), Some(killed));
         let broken = "it did not start: no such file";
         assert_eq!(end("created", 127, false, "no such file").as_deref(), Some(broken));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_executable_for_another_processor_is_refused() {
+        let image = |architecture: &str| {
+            let text = serde_json::json!({"Id": "1", "Os": "linux", "Architecture": architecture});
+            serde_json::from_value::<Image>(text).expect("an image")
+        };
+        let mine = std::env::current_exe().expect("a path");
+        let here = platform(&mine).expect("a platform");
+        let processor = here.split_once('/').expect("linux/...").1;
+        image(processor).fits("r", &mine).expect("it fits");
+        let error = image("s390x").fits("r", &mine).expect_err("it does not fit").to_string();
+        let both = format!("is for {here}, the image `r` is for linux/s390x\n* Take");
+        assert!(error.contains(&both), "{error}");
+        assert!(image("amd64").fits("r", Path::new("/no/such")).is_err());
     }
 
     #[test]

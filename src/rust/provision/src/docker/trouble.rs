@@ -58,9 +58,9 @@ pub enum Trouble {
     /// An image in which the worker's executable can't run.
     #[error(
         "The worker's executable `{executable}` is for {found}, the image `{image}` is for {wanted}\n\
-         * Take an image for {found}, or name an executable for {wanted}: that of an installation of \
-         rustBatch there, `system.file(\"bin\", \"rustbatch-worker\", package = \"rustBatch\")`, in the \
-         environment variable `RUSTBATCH_WORKER`."
+         * Take an image for {found}, or give the cluster the executable of an installation of \
+         rustBatch on {wanted}; there `system.file(\"bin\", \"rustbatch-worker\", package = \
+         \"rustBatch\")` says where it is."
     )]
     Unfit {
         /// The executable.
