@@ -10,6 +10,7 @@ mod wanted;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::Read;
+use std::net::IpAddr;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -56,6 +57,18 @@ impl Docker {
     pub async fn version(&self) -> Result<String, Trouble> {
         let version = ["version", "--format", "{{.Server.Version}}"];
         Ok(text(self.run("say its version", version, &[]).await?).trim().to_owned())
+    }
+
+    /// Where the daemon's machine can listen for a container's port, and by what host this machine finds
+    /// that. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub async fn listens(&self) -> Result<(IpAddr, String), Trouble> {
+        let words = ["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"];
+        let words = words.into_iter().chain(self.context.as_deref());
+        let address = text(self.run("show its context", words, &[]).await?);
+        Ok(crate::providers::docker::listens(address.trim()))
     }
 
     /// The image of this name, which is pulled where it is not there. Cancel-safe: a pull goes on.

@@ -20,6 +20,7 @@ pub mod local;
 pub mod network;
 mod process;
 pub mod provider;
+pub mod providers;
 mod redis_url;
 pub mod server;
 pub mod spec;

@@ -1,0 +1,3 @@
+//! What runs instances, one file for each.
+
+pub mod docker;

@@ -1,0 +1,349 @@
+//! The provider `docker`: each instance a container, on a network of the cluster's own.
+//!
+//! Nothing of ours has to be in an image: the executable is copied in, with a file that tells it what
+//! to do and that it removes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use rustbatch_protocol::ClusterId;
+
+use crate::Error;
+use crate::docker::{Docker, Entry, Image, NewContainer, Seen, Trouble};
+use crate::provider::{
+    ClusterRecord, Endpoint, Instance, InstanceId, Launched, LogQuery, Logs, Plan, Provider, Reach,
+    Report, Role, ServerTerms, Site, State, Token, Unit,
+};
+
+/// The labels: which cluster, and what for.
+const CLUSTER: &str = "rustbatch.cluster";
+const ROLE: &str = "rustbatch.role";
+
+/// What the names of our networks begin with; the cluster's id follows.
+const NETWORK: &str = "rustbatch-";
+
+/// The port of the server within the network.
+const PORT: u16 = 6379;
+
+/// How many last lines tell why a container stopped.
+const LAST_WORDS: usize = 20;
+
+/// Where in a container our files are, and they.
+const FOLDER: &str = "rustbatch/";
+const WORKER: &str = "rustbatch/worker";
+const BOOTSTRAP: &str = "rustbatch/bootstrap";
+
+/// Containers of a Docker daemon.
+#[derive(Debug, Clone)]
+pub struct Containers {
+    /// The daemon.
+    pub docker: Docker,
+    /// The `rustbatch-worker` that is copied in.
+    pub executable: PathBuf,
+    /// The image of a worker for which none is named: any with R.
+    pub image: String,
+    /// The image of the server: any with `redis-server`.
+    pub server_image: String,
+}
+
+impl Provider for Containers {
+    async fn check(&self) -> Result<Plan, Error> {
+        self.docker.version().await?;
+        Ok(Plan::default())
+    }
+
+    async fn prepare(&self, cluster: &ClusterId) -> Result<Site, Error> {
+        // The images of the usual size of things; another one comes with its launch.
+        for name in BTreeSet::from([&self.image, &self.server_image]) {
+            self.fitting(name).await?;
+        }
+        let network = network(cluster);
+        let labels = BTreeMap::from([(CLUSTER.to_owned(), cluster.to_string())]);
+        self.docker.create_network(&network, &labels).await.map_err(busy)?;
+        let server = ServerTerms {
+            executable: "redis-server".into(),
+            folder: "/dev/shm/redis".into(),
+            listen: Some((None, PORT)),
+            lifeline: false,
+        };
+        let parts = BTreeMap::from([("network".to_owned(), network)]);
+        Ok(Site { cluster: cluster.clone(), server, parts })
+    }
+
+    async fn launch(
+        &self,
+        site: &Site,
+        unit: &Unit,
+        n: u32,
+        token: &Token,
+    ) -> Result<Launched, Error> {
+        let (name, image) = self.image_of(unit).await?;
+        let publish = match unit.role() {
+            Role::Server => Some((self.docker.listens().await?.0, PORT)),
+            Role::Worker => None,
+        };
+        let mut launched = Launched::default();
+        for i in 0..n {
+            let plan = NewContainer { image: name.clone(), publish, ..plan(site, unit, i, token)? };
+            match self.launch_one(&plan, &image, unit, i, token).await {
+                Ok(instance) => launched.instances.push(instance),
+                Err(error) if launched.instances.is_empty() => return Err(error),
+                Err(error) => {
+                    launched.short = Some(error.to_string());
+                    break;
+                }
+            }
+        }
+        Ok(launched)
+    }
+
+    async fn instances(&self, cluster: &ClusterId) -> Result<Vec<Instance>, Error> {
+        let mut instances = Vec::new();
+        for seen in self.seen(cluster).await? {
+            instances.push(self.instance(&seen).await?);
+        }
+        Ok(instances)
+    }
+
+    async fn terminate(&self, cluster: &ClusterId, ids: &[InstanceId]) -> Result<(), Error> {
+        for seen in self.seen(cluster).await? {
+            if ids.iter().any(|id| id.0 == seen.name()) {
+                self.docker.remove(&seen.id).await.map_err(busy)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn endpoint(&self, cluster: &ClusterId, server: &InstanceId) -> Result<Endpoint, Error> {
+        let seen = self.one(cluster, server).await?;
+        let Some((_, port)) = seen.published(PORT) else {
+            let what = format!("reach the server {server}");
+            return Err(Error::Busy { what, reason: "its port is not published".into() });
+        };
+        let (_, host) = self.docker.listens().await?;
+        let (client, workers) = (Reach::Host(host, port), Reach::Host(server.0.clone(), PORT));
+        Ok(Endpoint { client, workers, tunnel: None })
+    }
+
+    async fn logs(
+        &self,
+        cluster: &ClusterId,
+        id: &InstanceId,
+        query: &LogQuery,
+    ) -> Result<Logs, Error> {
+        let seen = self.one(cluster, id).await?;
+        Ok(Logs { lines: self.docker.logs(&seen.id, query.tail).await.map_err(busy)? })
+    }
+
+    async fn find(&self) -> Result<Vec<ClusterRecord>, Error> {
+        let mut found = BTreeMap::<String, usize>::new();
+        for name in self.docker.networks(CLUSTER).await.map_err(busy)? {
+            if let Some(cluster) = name.strip_prefix(NETWORK) {
+                found.entry(cluster.to_owned()).or_default();
+            }
+        }
+        let ids = self.docker.containers(CLUSTER).await.map_err(busy)?;
+        for seen in self.docker.inspect(&ids).await.map_err(busy)? {
+            if let Some(cluster) = seen.label(CLUSTER) {
+                *found.entry(cluster.to_owned()).or_default() += usize::from(seen.end().is_none());
+            }
+        }
+        let records = found.into_iter().filter_map(|(cluster, instances)| {
+            // A label that is no id of ours is somebody else's.
+            Some(ClusterRecord { cluster: cluster.parse().ok()?, created: None, instances })
+        });
+        Ok(records.collect())
+    }
+
+    async fn destroy(&self, cluster: &ClusterId) -> Result<Report, Error> {
+        let mut report = Report::default();
+        let mut note = |what: String, done: Result<(), Trouble>| match done {
+            Ok(()) => report.removed.push(what),
+            Err(error) => report.left.push((what, error.to_string())),
+        };
+        let label = label(cluster);
+        for id in self.docker.containers(&label).await.map_err(busy)? {
+            note(format!("container {}", &id[..id.len().min(12)]), self.docker.remove(&id).await);
+        }
+        for name in self.docker.networks(&label).await.map_err(busy)? {
+            note(format!("network {name}"), self.docker.remove_network(&name).await);
+        }
+        Ok(report)
+    }
+}
+
+impl Containers {
+    /// The image, pulled where need be, in which the executable can run.
+    async fn fitting(&self, name: &str) -> Result<Image, Error> {
+        let image = self.docker.image(name).await.map_err(busy)?;
+        image.fits(name, &self.executable)?;
+        Ok(image)
+    }
+
+    async fn image_of(&self, unit: &Unit) -> Result<(String, Image), Error> {
+        let name = match unit.role() {
+            Role::Server => &self.server_image,
+            Role::Worker => unit.image.as_ref().unwrap_or(&self.image),
+        };
+        Ok((name.clone(), self.fitting(name).await?))
+    }
+
+    /// Makes and starts one container; one of this name is this launch's, tried before.
+    async fn launch_one(
+        &self,
+        plan: &NewContainer,
+        image: &Image,
+        unit: &Unit,
+        i: u32,
+        token: &Token,
+    ) -> Result<Instance, Error> {
+        match self.docker.create(plan).await {
+            Ok(_) | Err(Trouble::Taken { .. }) => {}
+            Err(error) => return Err(busy(error)),
+        }
+        let look = async || {
+            let seen = self.docker.inspect(std::slice::from_ref(&plan.name)).await.map_err(busy)?;
+            seen.into_iter().next().ok_or_else(|| unknown(&plan.name))
+        };
+        let seen = look().await?;
+        if seen.state.status != "created" {
+            return self.instance(&seen).await;
+        }
+        let executable = std::fs::read(&self.executable).map_err(|error| Error::Refused {
+            what: format!("read `{}`", self.executable.display()),
+            reason: error.to_string(),
+            way: String::new(),
+        })?;
+        let told = unit.bootstrap.line(&token.name(i)?)?;
+        let entries = [
+            Entry { path: FOLDER, mode: 0o700, content: None },
+            Entry { path: WORKER, mode: 0o500, content: Some(&executable) },
+            Entry { path: BOOTSTRAP, mode: 0o400, content: Some(&told) },
+        ];
+        let owner = self.docker.owner(&seen.id, image).await.map_err(busy)?;
+        self.docker.put(&seen.id, owner, &entries).await.map_err(busy)?;
+        self.docker.start(&seen.id).await.map_err(busy)?;
+        self.instance(&look().await?).await
+    }
+
+    async fn seen(&self, cluster: &ClusterId) -> Result<Vec<Seen>, Error> {
+        let ids = self.docker.containers(&label(cluster)).await.map_err(busy)?;
+        self.docker.inspect(&ids).await.map_err(busy)
+    }
+
+    async fn one(&self, cluster: &ClusterId, id: &InstanceId) -> Result<Seen, Error> {
+        let mut all = self.seen(cluster).await?.into_iter();
+        all.find(|seen| seen.name() == id.0).ok_or_else(|| unknown(&id.0))
+    }
+
+    async fn instance(&self, seen: &Seen) -> Result<Instance, Error> {
+        let role = match seen.label(ROLE) {
+            Some("server") => Role::Server,
+            _ => Role::Worker,
+        };
+        let state = match seen.end() {
+            None if seen.runs() => State::Running,
+            None => State::Starting { doing: "its files are copied in".into() },
+            Some(end) => {
+                // What is gone meanwhile has no last words.
+                let said = self.docker.logs(&seen.id, LAST_WORDS).await.unwrap_or_default();
+                let lines: Vec<_> = said.iter().map(|line| format!("\n  {line}")).collect();
+                State::Stopped {
+                    why: format!("the container {}: {end}{}", seen.name(), lines.concat()),
+                }
+            }
+        };
+        let name = seen.name();
+        let worker = match role {
+            Role::Server => None,
+            Role::Worker => Some(name.parse()?),
+        };
+        Ok(Instance { id: InstanceId(name.to_owned()), role, worker, state })
+    }
+}
+
+/// The container that is number `i` of a launch, but for its image. Its name is its worker's.
+fn plan(site: &Site, unit: &Unit, i: u32, token: &Token) -> Result<NewContainer, Error> {
+    let (path, told) = (format!("/{WORKER}"), format!("/{BOOTSTRAP}"));
+    let labels = [(CLUSTER, site.cluster.to_string()), (ROLE, unit.role().to_string())];
+    Ok(NewContainer {
+        name: token.name(i)?.to_string(),
+        image: String::new(),
+        network: network(&site.cluster),
+        alias: None,
+        labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
+        command: vec![path, unit.bootstrap.verb().into(), "--bootstrap".into(), told],
+        environment: unit.environment.clone(),
+        cpu: unit.cpu,
+        memory: unit.memory,
+        publish: None,
+    })
+}
+
+fn network(cluster: &ClusterId) -> String {
+    format!("{NETWORK}{cluster}")
+}
+
+fn label(cluster: &ClusterId) -> String {
+    format!("{CLUSTER}={cluster}")
+}
+
+fn unknown(name: &str) -> Error {
+    let what = format!("find the container {name}");
+    Error::Refused { what, reason: "there is none of this name".into(), way: String::new() }
+}
+
+/// What took too long may be quicker the next time.
+fn busy(error: Trouble) -> Error {
+    match error {
+        Trouble::Late { did, seconds } => {
+            Error::Busy { what: did, reason: format!("no answer within {seconds} s") }
+        }
+        error => error.into(),
+    }
+}
+
+/// Where a daemon that is reached at `address` listens for a container's port, and by what host this
+/// machine finds that.
+pub(crate) fn listens(address: &str) -> (IpAddr, String) {
+    let here = (Ipv4Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.to_string());
+    let Some((scheme, rest)) = address.split_once("://") else { return here };
+    if !matches!(scheme, "ssh" | "tcp" | "http" | "https") {
+        return here;
+    }
+    let rest = rest.split('/').next().unwrap_or_default();
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let host = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, _)) => host,
+        None => rest.split(':').next().unwrap_or_default(),
+    };
+    match host {
+        "" | "localhost" | "127.0.0.1" | "::1" => here,
+        host => (Ipv4Addr::UNSPECIFIED.into(), host.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_elsewhere_listens_for_everybody() {
+        let here = listens("unix:///var/run/docker.sock");
+        assert_eq!(here, (Ipv4Addr::LOCALHOST.into(), "127.0.0.1".to_owned()));
+        for address in
+            ["npipe:////./pipe/docker_engine", "tcp://127.0.0.1:2375", "", "ssh://localhost"]
+        {
+            assert_eq!(listens(address), here, "{address}");
+        }
+        for address in ["ssh://me@host", "ssh://host:22/x", "tcp://host:2376", "https://host"] {
+            assert_eq!(
+                listens(address),
+                (Ipv4Addr::UNSPECIFIED.into(), "host".to_owned()),
+                "{address}"
+            );
+        }
+        assert_eq!(listens("tcp://[2001:db8::1]:2376").1, "2001:db8::1");
+    }
+}
