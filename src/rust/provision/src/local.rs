@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use rustbatch_protocol::bootstrap::WorkerBootstrap;
 use rustbatch_protocol::{ClusterId, WorkerId};
 use tokio::sync::mpsc::UnboundedSender;
+use zeroize::Zeroizing;
 
 use crate::Error;
 use crate::fork::Here;
@@ -304,6 +305,14 @@ impl Provider for Local {
         let said = said.ok_or_else(|| unknown(format!("read the output of {id}")))?;
         let lines: Vec<_> = said.lines().map(|line| line.trim_start().to_owned()).collect();
         Ok(Logs { lines: lines[lines.len().saturating_sub(query.tail)..].to_vec() })
+    }
+
+    async fn remember(&self, _site: &Site, _record: &Zeroizing<Vec<u8>>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn recall(&self, _cluster: &ClusterId) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        Ok(None)
     }
 
     async fn find(&self) -> Result<Vec<ClusterRecord>, Error> {

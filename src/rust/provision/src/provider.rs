@@ -92,6 +92,27 @@ pub trait Provider: Send + Sync + 'static {
         query: &LogQuery,
     ) -> impl Future<Output = Result<Logs, Error>> + Send;
 
+    /// Keeps `record`, which holds secrets, with what the cluster has, where only those can read it
+    /// who may use the provider as its owner does; in place of the one before. It goes with the cluster.
+    /// Does nothing where a cluster ends with the process that started it.
+    ///
+    /// # Errors
+    /// Where it can't be kept; the one before may be lost, too.
+    fn remember(
+        &self,
+        site: &Site,
+        record: &Zeroizing<Vec<u8>>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// The record of a cluster; nothing where none is kept. Cancel-safe.
+    ///
+    /// # Errors
+    /// Where it can't be read.
+    fn recall(
+        &self,
+        cluster: &ClusterId,
+    ) -> impl Future<Output = Result<Option<Zeroizing<Vec<u8>>>, Error>> + Send;
+
     /// The clusters of which something is left, by our tag alone. Cancel-safe.
     ///
     /// # Errors

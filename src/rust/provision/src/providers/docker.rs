@@ -8,9 +8,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use rustbatch_protocol::ClusterId;
+use zeroize::Zeroizing;
 
 use crate::Error;
-use crate::docker::{Docker, Entry, Image, NewContainer, Seen, Trouble};
+use crate::docker::{Docker, Entry, Image, NewContainer, Owner, Seen, Trouble};
 use crate::provider::{
     ClusterRecord, Endpoint, Instance, InstanceId, Launched, LogQuery, Logs, Plan, Provider, Reach,
     Report, Role, ServerTerms, Site, State, Token, Unit,
@@ -19,6 +20,11 @@ use crate::provider::{
 /// The labels: which cluster, and what for.
 const CLUSTER: &str = "rustbatch.cluster";
 const ROLE: &str = "rustbatch.role";
+
+/// The role of a container that never runs: it holds the cluster's record, which only those can read
+/// who may use Docker.
+const RECORD: &str = "record";
+const RECORD_FILE: &str = "rustbatch-record";
 
 /// What the names of our networks begin with; the cluster's id follows.
 const NETWORK: &str = "rustbatch-";
@@ -100,14 +106,14 @@ impl Provider for Containers {
 
     async fn instances(&self, cluster: &ClusterId) -> Result<Vec<Instance>, Error> {
         let mut instances = Vec::new();
-        for seen in self.seen(cluster).await? {
+        for seen in self.members(cluster).await? {
             instances.push(self.instance(&seen).await?);
         }
         Ok(instances)
     }
 
     async fn terminate(&self, cluster: &ClusterId, ids: &[InstanceId]) -> Result<(), Error> {
-        for seen in self.seen(cluster).await? {
+        for seen in self.members(cluster).await? {
             if ids.iter().any(|id| id.0 == seen.name()) {
                 self.docker.remove(&seen.id).await.map_err(busy)?;
             }
@@ -136,6 +142,40 @@ impl Provider for Containers {
         Ok(Logs { lines: self.docker.logs(&seen.id, query.tail).await.map_err(busy)? })
     }
 
+    async fn remember(&self, site: &Site, record: &Zeroizing<Vec<u8>>) -> Result<(), Error> {
+        let before = self.records(&site.cluster).await?;
+        let name = format!("{}-{RECORD}", Token::random()?.as_str());
+        let plan = NewContainer {
+            name: name.clone(),
+            image: self.server_image.clone(),
+            network: network(&site.cluster),
+            labels: labels(&site.cluster, RECORD),
+            command: vec!["/none".into()],
+            ..NewContainer::default()
+        };
+        self.docker.create(&plan).await.map_err(busy)?;
+        let entry = Entry { path: RECORD_FILE, mode: 0o400, content: Some(record) };
+        self.docker.put(&name, Owner::default(), &[entry]).await.map_err(busy)?;
+        for old in before {
+            self.docker.remove(&old.id).await.map_err(busy)?;
+        }
+        Ok(())
+    }
+
+    async fn recall(&self, cluster: &ClusterId) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        let mut all = self.records(cluster).await?;
+        // Of two, one is being replaced.
+        all.sort_by(|a, b| a.created.cmp(&b.created));
+        for seen in all.iter().rev() {
+            match self.docker.get(&seen.id, &format!("/{RECORD_FILE}")).await {
+                Ok(record) => return Ok(Some(Zeroizing::new(record))),
+                Err(Trouble::Gone { .. }) => {}
+                Err(error) => return Err(busy(error)),
+            }
+        }
+        Ok(None)
+    }
+
     async fn find(&self) -> Result<Vec<ClusterRecord>, Error> {
         let mut found = BTreeMap::<String, usize>::new();
         for name in self.docker.networks(CLUSTER).await.map_err(busy)? {
@@ -146,7 +186,8 @@ impl Provider for Containers {
         let ids = self.docker.containers(CLUSTER).await.map_err(busy)?;
         for seen in self.docker.inspect(&ids).await.map_err(busy)? {
             if let Some(cluster) = seen.label(CLUSTER) {
-                *found.entry(cluster.to_owned()).or_default() += usize::from(seen.end().is_none());
+                let counts = seen.end().is_none() && seen.label(ROLE) != Some(RECORD);
+                *found.entry(cluster.to_owned()).or_default() += usize::from(counts);
             }
         }
         let records = found.into_iter().filter_map(|(cluster, instances)| {
@@ -227,13 +268,25 @@ impl Containers {
         self.instance(&look().await?).await
     }
 
-    async fn seen(&self, cluster: &ClusterId) -> Result<Vec<Seen>, Error> {
+    async fn all(&self, cluster: &ClusterId) -> Result<Vec<Seen>, Error> {
         let ids = self.docker.containers(&label(cluster)).await.map_err(busy)?;
         self.docker.inspect(&ids).await.map_err(busy)
     }
 
+    /// The containers that hold the record of a cluster: one, or while it is replaced two.
+    async fn records(&self, cluster: &ClusterId) -> Result<Vec<Seen>, Error> {
+        let all = self.all(cluster).await?.into_iter();
+        Ok(all.filter(|seen| seen.label(ROLE) == Some(RECORD)).collect())
+    }
+
+    /// All others.
+    async fn members(&self, cluster: &ClusterId) -> Result<Vec<Seen>, Error> {
+        let all = self.all(cluster).await?.into_iter();
+        Ok(all.filter(|seen| seen.label(ROLE) != Some(RECORD)).collect())
+    }
+
     async fn one(&self, cluster: &ClusterId, id: &InstanceId) -> Result<Seen, Error> {
-        let mut all = self.seen(cluster).await?.into_iter();
+        let mut all = self.members(cluster).await?.into_iter();
         all.find(|seen| seen.name() == id.0).ok_or_else(|| unknown(&id.0))
     }
 
@@ -266,13 +319,12 @@ impl Containers {
 /// The container that is number `i` of a launch, but for its image. Its name is its worker's.
 fn plan(site: &Site, unit: &Unit, i: u32, token: &Token) -> Result<NewContainer, Error> {
     let (path, told) = (format!("/{WORKER}"), format!("/{BOOTSTRAP}"));
-    let labels = [(CLUSTER, site.cluster.to_string()), (ROLE, unit.role().to_string())];
     Ok(NewContainer {
         name: token.name(i)?.to_string(),
         image: String::new(),
         network: network(&site.cluster),
         alias: None,
-        labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
+        labels: labels(&site.cluster, &unit.role().to_string()),
         command: vec![path, unit.bootstrap.verb().into(), "--bootstrap".into(), told],
         environment: unit.environment.clone(),
         cpu: unit.cpu,
@@ -283,6 +335,10 @@ fn plan(site: &Site, unit: &Unit, i: u32, token: &Token) -> Result<NewContainer,
 
 fn network(cluster: &ClusterId) -> String {
     format!("{NETWORK}{cluster}")
+}
+
+fn labels(cluster: &ClusterId, role: &str) -> BTreeMap<String, String> {
+    [(CLUSTER, cluster.as_str()), (ROLE, role)].map(|(k, v)| (k.to_owned(), v.to_owned())).into()
 }
 
 fn label(cluster: &ClusterId) -> String {

@@ -11,6 +11,7 @@ use super::fake::{Fake, STRANGER};
 pub struct Fakes(Fake);
 
 impl Ground for Fakes {
+    const REMEMBERS: bool = true;
     type Provider = Fake;
 
     fn new() -> Option<Self> {
@@ -29,7 +30,8 @@ impl Ground for Fakes {
         let world = self.0.world();
         let parts = world.parts.get(cluster).into_iter().flatten().cloned();
         let made = world.made.iter().filter(|made| made.cluster == *cluster);
-        parts.chain(made.map(|made| made.instance.id.to_string())).collect()
+        let records = world.records.get(cluster).map(|_| "record".to_owned());
+        parts.chain(made.map(|made| made.instance.id.to_string())).chain(records).collect()
     }
 
     fn strangers_are_well(&self) -> bool {

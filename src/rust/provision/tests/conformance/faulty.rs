@@ -9,6 +9,7 @@ use rustbatch_provision::provider::{
     ClusterRecord, Endpoint, Instance, InstanceId, Launched, LogQuery, Logs, Plan, Provider,
     Report, Site, Token, Unit,
 };
+use zeroize::Zeroizing;
 
 /// Point number `fails` of the calls that make something or wait for it is the one that fails.
 pub struct Faulty<P> {
@@ -82,6 +83,16 @@ impl<P: Provider> Provider for Faulty<P> {
         query: &LogQuery,
     ) -> Result<Logs, Error> {
         self.of.logs(cluster, id, query).await
+    }
+
+    async fn remember(&self, site: &Site, record: &Zeroizing<Vec<u8>>) -> Result<(), Error> {
+        self.point()?;
+        self.of.remember(site, record).await?;
+        self.point()
+    }
+
+    async fn recall(&self, cluster: &ClusterId) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        self.of.recall(cluster).await
     }
 
     async fn find(&self) -> Result<Vec<ClusterRecord>, Error> {

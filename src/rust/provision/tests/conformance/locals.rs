@@ -52,6 +52,7 @@ impl Locals {
 }
 
 impl Ground for Locals {
+    const REMEMBERS: bool = false;
     type Provider = Local;
 
     fn new() -> Option<Self> {

@@ -23,6 +23,9 @@ use rustbatch_provision::provider::{Bootstrap, InstanceId, Provider, Role, Site,
 
 /// A provider on trial, and what can be seen past it.
 pub trait Ground: Sized {
+    /// Whether a cluster outlives the process that started it, and so has a record.
+    const REMEMBERS: bool;
+
     /// The provider.
     type Provider: Provider;
 
@@ -99,6 +102,7 @@ macro_rules! conforms {
                 an_instance_that_has_stopped_says_why,
                 what_an_instance_wrote_can_be_read,
                 a_server_is_reached_and_an_unknown_one_is_not,
+                what_is_remembered_is_recalled,
                 only_what_carries_our_tag_is_found,
                 an_end_leaves_nothing_of_ours_and_all_else,
                 what_was_only_prepared_ends_too,

@@ -11,6 +11,8 @@ use rustbatch_provision::provider::{
 
 use rustbatch_provision::lifecycle::{self, Policy, Progress};
 
+use zeroize::Zeroizing;
+
 use super::fake::{policy, wish};
 use super::faulty::Faulty;
 use super::joined::Queue;
@@ -207,6 +209,23 @@ pub async fn a_server_is_reached_and_an_unknown_one_is_not<G: Ground>() {
     let unknown = InstanceId("unknown".into());
     assert!(ground.provider().endpoint(&cluster, &unknown).await.is_err());
     end(&ground, &cluster).await;
+}
+
+pub async fn what_is_remembered_is_recalled<G: Ground>() {
+    let Some((ground, cluster, site)) = site::<G>().await else { return };
+    let recalled = async || ground.provider().recall(&cluster).await.expect("an answer");
+    assert_eq!(recalled().await, None);
+    for record in [b"one".to_vec(), b"two".to_vec()].map(Zeroizing::new) {
+        ground.provider().remember(&site, &record).await.expect("to keep");
+        assert_eq!(recalled().await, G::REMEMBERS.then_some(record));
+    }
+    // It is no instance.
+    assert_eq!(instances(&ground, &cluster).await, []);
+    assert!(ground.provider().find().await.expect("records").iter().all(|r| r.instances == 0));
+    let other = ClusterId::random().expect("an id");
+    assert_eq!(ground.provider().recall(&other).await.expect("an answer"), None);
+    end(&ground, &cluster).await;
+    assert_eq!(recalled().await, None);
 }
 
 pub async fn only_what_carries_our_tag_is_found<G: Ground>() {

@@ -18,6 +18,7 @@ use rustbatch_provision::provider::{
 };
 use rustbatch_queue::{Busy, Load};
 use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
 pub const SOON: Duration = Duration::from_secs(20);
 
@@ -29,6 +30,7 @@ pub struct Fake(Arc<Mutex<World>>);
 
 pub struct World {
     pub parts: BTreeMap<ClusterId, BTreeSet<String>>,
+    pub records: BTreeMap<ClusterId, Zeroizing<Vec<u8>>>,
     pub made: Vec<Made>,
     pub strangers: Vec<String>,
     /// The points that were passed: each call, before and after what it does.
@@ -71,6 +73,7 @@ impl Default for World {
     fn default() -> Self {
         Self {
             parts: BTreeMap::new(),
+            records: BTreeMap::new(),
             made: Vec::new(),
             strangers: vec![STRANGER.into()],
             points: Vec::new(),
@@ -108,7 +111,8 @@ impl World {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.parts.is_empty() && self.made.is_empty() && self.strangers == [STRANGER]
+        let nothing = self.parts.is_empty() && self.records.is_empty() && self.made.is_empty();
+        nothing && self.strangers == [STRANGER]
     }
 
     fn look(&mut self, cluster: &ClusterId) -> Vec<Instance> {
@@ -264,6 +268,17 @@ impl Provider for Fake {
         Ok(Logs { lines: lines[lines.len().saturating_sub(query.tail)..].to_vec() })
     }
 
+    async fn remember(&self, site: &Site, record: &Zeroizing<Vec<u8>>) -> Result<(), Error> {
+        self.point("before remembering").await?;
+        self.world().records.insert(site.cluster.clone(), record.clone());
+        self.point("after remembering").await
+    }
+
+    async fn recall(&self, cluster: &ClusterId) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        self.point("recall").await?;
+        Ok(self.world().records.get(cluster).cloned())
+    }
+
     async fn find(&self) -> Result<Vec<ClusterRecord>, Error> {
         self.point("find").await?;
         let world = self.world();
@@ -284,6 +299,7 @@ impl Provider for Fake {
             .into_iter()
             .partition(|made: &Made| made.cluster == *cluster);
         world.made = left;
+        world.records.remove(cluster);
         let mut report = Report::default();
         report.removed.extend(gone.iter().map(|made| format!("instance {}", made.instance.id)));
         if world.stuck {
