@@ -93,6 +93,12 @@ impl Keys {
         self.name(format_args!("client:{client}"))
     }
 
+    /// Hash: how many workers there shall be, at least and at most.
+    #[must_use]
+    pub fn size(&self) -> String {
+        self.name(format_args!("size"))
+    }
+
     /// The pattern of the leases of all clients.
     #[must_use]
     pub fn clients(&self) -> String {

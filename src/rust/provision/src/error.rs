@@ -150,6 +150,41 @@ pub enum Error {
     #[error("The start of the cluster was interrupted")]
     Cancelled,
 
+    /// A cluster that there is not, or of which too little is known.
+    #[error(
+        "There is no cluster `{name}`: {reason}\n* `getClusterList()` names those that there are."
+    )]
+    NoCluster {
+        /// What was asked for.
+        name: String,
+        /// What was found instead.
+        reason: String,
+    },
+
+    /// A cluster that another version has started.
+    #[error(
+        "The cluster `{cluster}` was started by version {theirs} of rustBatch, this is {ours}\n\
+         * Use it with version {theirs}, or take it down: `cleanupClusters()`."
+    )]
+    Version {
+        /// The cluster.
+        cluster: String,
+        /// The version that has started it.
+        theirs: String,
+        /// The version that this is.
+        ours: &'static str,
+    },
+
+    /// A cluster whose record can't be read.
+    #[error(
+        "What is kept of the cluster `{cluster}` can't be read\n\
+         * Take it down: `cleanupClusters()`."
+    )]
+    Damaged {
+        /// The cluster.
+        cluster: String,
+    },
+
     /// A cluster that can't be kept up.
     #[error("The cluster is lost: {0}")]
     Lost(String),
@@ -194,6 +229,8 @@ impl Error {
             }
             Self::TimedOut { .. } | Self::NotJoined { .. } => "timed_out",
             Self::Cancelled => "cancelled",
+            Self::NoCluster { .. } | Self::Damaged { .. } => "no_cluster",
+            Self::Version { .. } => "version",
             Self::Lost(_) => "lost",
             Self::Left { error, .. } => error.kind(),
             Self::Queue(error) => error.kind(),
@@ -236,6 +273,11 @@ impl Error {
             Self::TimedOut { seconds, said, .. } => {
                 return vec![("seconds", seconds.to_string()), ("found", said.clone())];
             }
+            Self::NoCluster { name, reason } => vec![("name", name), ("found", reason)],
+            Self::Version { cluster, theirs, ours } => {
+                vec![("name", cluster), ("found", theirs), ("allowed", ours)]
+            }
+            Self::Damaged { cluster } => vec![("name", cluster)],
             Self::NotStarted(_)
             | Self::Cancelled
             | Self::Lost(_)

@@ -8,7 +8,10 @@
 mod budget;
 mod fleet;
 mod pass;
+mod pause;
+mod record;
 pub mod register;
+mod remains;
 mod server;
 mod start;
 
@@ -19,17 +22,20 @@ use std::time::{Duration, Instant};
 
 use rustbatch_protocol::bootstrap::Server;
 use rustbatch_protocol::{ClusterId, ClusterKey};
+use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use crate::Error;
-use crate::provider::{ClusterRecord, InstanceId, LogQuery, Logs, Provider, Report};
+use crate::provider::{Instance, InstanceId, LogQuery, Logs, Provider, Report};
 use fleet::{Fleet, again};
+pub use record::attach;
 pub use register::{Door, Redis, Register};
+pub use remains::{cleanup, find, named};
 
 /// The cluster that is wanted.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Wish {
     /// What it is called; a part of its id.
     pub name: Option<String>,
@@ -54,7 +60,7 @@ pub struct Wish {
 }
 
 /// How long is waited, and how often tried.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Policy {
     /// Whether a start waits until all workers have joined; else until the first has.
     pub all: bool,
@@ -248,13 +254,55 @@ impl<P: Provider, D: Door> Up<P, D> {
         Ok(self.parts()?.fleet.lock().await.lost.clone())
     }
 
-    /// From now on there shall be `n` workers: the next look sees to it. Cancel-safe.
+    /// From now on there shall be so many workers at least, and at most, whoever keeps the cluster up:
+    /// the next look sees to it. Not cancel-safe: others may not know.
     ///
     /// # Errors
-    /// [`Error::Internal`].
-    pub async fn resize(&self, n: u32) -> Result<(), Error> {
-        self.parts()?.fleet.lock().await.resize(n);
-        Ok(())
+    /// Of the queue, which tells the others, and those of [`Provider::remember`].
+    pub async fn resize(&self, least: u32, most: u32) -> Result<(), Error> {
+        let mut fleet = self.parts()?.fleet.lock().await;
+        fleet.resize(least, most);
+        if !fleet.paused {
+            fleet.register()?.resize(least, most).await?;
+        }
+        fleet.remember().await
+    }
+
+    /// Stops the server, and with it the workers, which can do nothing without it. What they had not
+    /// finished is lost with the queue; the client has it. Not cancel-safe.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where the server is not ours; those of [`Provider::terminate`].
+    pub async fn stop_server(&self) -> Result<(), Error> {
+        self.parts()?.fleet.lock().await.pause().await
+    }
+
+    /// Starts server and workers again, which [`Up::stop_server`] has stopped, and waits for the
+    /// workers. Does nothing where they run. Not cancel-safe.
+    ///
+    /// # Errors
+    /// As [`start`]; then they are stopped again.
+    pub async fn start_server(&self) -> Result<(), Error> {
+        self.parts()?.fleet.lock().await.resume().await
+    }
+
+    /// Whether the server runs. Cancel-safe.
+    ///
+    /// # Errors
+    /// Those of [`Provider::instances`].
+    pub async fn serves(&self) -> Result<bool, Error> {
+        self.parts()?.fleet.lock().await.serves().await
+    }
+
+    /// The instances that are known, and how they are, each with its name for [`Up::logs`]. Cancel-safe.
+    ///
+    /// # Errors
+    /// Those of [`Provider::instances`].
+    pub async fn instances(&self) -> Result<Vec<Instance>, Error> {
+        let mut all: Vec<_> =
+            self.parts()?.fleet.lock().await.listed().await?.into_values().collect();
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(all)
     }
 
     /// How many workers there are, as of the last look. Cancel-safe.
@@ -286,6 +334,17 @@ impl<P: Provider, D: Door> Up<P, D> {
         task.await.map_err(|e| Error::Internal(e.to_string()))?
     }
 
+    /// Leaves the cluster to itself, or to others who hold it. Its instances end when nobody has had
+    /// work for them for a while. Cancel-safe: it goes on in the background.
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub async fn leave(mut self) -> Result<(), Error> {
+        let parts = self.parts.take().ok_or_else(gone)?;
+        let task = self.runtime.spawn(async move { drop(parts.close().await) });
+        task.await.map_err(|e| Error::Internal(e.to_string()))
+    }
+
     fn parts(&self) -> Result<&Parts<P, D>, Error> {
         self.parts.as_ref().ok_or_else(gone)
     }
@@ -305,48 +364,18 @@ impl<P: Provider, D: Door> Drop for Up<P, D> {
 
 impl<P: Provider, D: Door> Parts<P, D> {
     /// Ends the keeping first, so that nothing is launched any more.
-    async fn end(self) -> Result<Report, Error> {
+    async fn close(self) -> OwnedMutexGuard<Fleet<P, D>> {
         drop(self.wanted);
         if let Some(keeping) = self.keeping {
             let _ = keeping.await;
         }
-        let mut fleet = self.fleet.lock().await;
+        let mut fleet = self.fleet.lock_owned().await;
         fleet.close();
-        again(&fleet.policy, || self.provider.destroy(&self.cluster)).await
+        fleet
     }
-}
 
-/// What is left of all clusters of a provider. Cancel-safe.
-///
-/// # Errors
-/// Those of [`Provider::find`].
-pub async fn find<P: Provider>(provider: &P, policy: &Policy) -> Result<Vec<ClusterRecord>, Error> {
-    again(policy, || provider.find()).await
-}
-
-/// Removes what is left of all clusters of a provider, by tag, except those in `keep`.
-///
-/// Not cancel-safe: what was not reached stays.
-///
-/// # Errors
-/// Those of [`Provider::find`]. What could not be removed is in the report.
-pub async fn cleanup<P: Provider>(
-    provider: &P,
-    policy: &Policy,
-    keep: &[ClusterId],
-) -> Result<Report, Error> {
-    let mut all = Report::default();
-    for record in find(provider, policy).await? {
-        if keep.contains(&record.cluster) {
-            continue;
-        }
-        match again(policy, || provider.destroy(&record.cluster)).await {
-            Ok(report) => {
-                all.removed.extend(report.removed);
-                all.left.extend(report.left);
-            }
-            Err(error) => all.left.push((format!("cluster {}", record.cluster), error.to_string())),
-        }
+    async fn end(self) -> Result<Report, Error> {
+        let fleet = self.close().await;
+        again(&fleet.policy, || fleet.provider.destroy(&fleet.cluster)).await
     }
-    Ok(all)
 }

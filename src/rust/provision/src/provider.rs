@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use rustbatch_protocol::bootstrap::{ServerBootstrap, WorkerBootstrap};
 use rustbatch_protocol::{ClusterId, Secret, WorkerId};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::Error;
@@ -139,7 +140,7 @@ pub struct Plan {
 }
 
 /// What the instances of a cluster have around them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Site {
     /// The cluster.
     pub cluster: ClusterId,
@@ -151,7 +152,7 @@ pub struct Site {
 }
 
 /// What a server's bootstrap has to say at a site.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ServerTerms {
     /// The `redis-server` or `valkey-server` of the instance: a path, or a name.
     pub executable: PathBuf,
@@ -279,7 +280,8 @@ impl Token {
 }
 
 /// What the provider calls an instance.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct InstanceId(pub String);
 
 impl std::fmt::Display for InstanceId {
@@ -326,6 +328,14 @@ pub enum State {
         /// Why, with its last lines where they are known.
         why: String,
     },
+}
+
+impl State {
+    /// Whether it has ended.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        matches!(self, Self::Stopped { .. })
+    }
 }
 
 /// How a server is reached.

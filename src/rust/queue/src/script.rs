@@ -40,6 +40,7 @@ scripts! {
     ROLL = "roll.lua",
     BLOB = "blob.lua",
     LOAD = "load.lua",
+    KEEP = "keep.lua",
 }
 
 /// A pipeline that loads every script.

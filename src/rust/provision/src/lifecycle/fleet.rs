@@ -34,7 +34,9 @@ pub(super) struct Member {
 /// How the cluster is reached.
 pub(super) struct Ways<R> {
     pub register: Arc<R>,
-    /// For workers.
+    /// The server, as clients reach it.
+    pub client: Server,
+    /// The server, as workers reach it.
     pub workers: Server,
     /// Held as long as the server is used.
     pub _tunnel: Option<Box<dyn std::any::Any + Send + Sync>>,
@@ -65,6 +67,12 @@ pub(super) struct Fleet<P: Provider, D: Door> {
     pub quiet: Option<Instant>,
     /// How many there shall be, as of the last look.
     pub expected: u32,
+    /// Whether it is this client that keeps the cluster up.
+    pub mine: bool,
+    /// Since when there is no server, and another client may be launching one.
+    pub bereft: Option<Instant>,
+    /// Whether server and workers have been stopped on purpose.
+    pub paused: bool,
     /// Why nothing is replaced any more.
     pub lost: Option<String>,
     /// Closed when the start is not wanted any more.
@@ -116,6 +124,9 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             owed: 0,
             why: String::new(),
             quiet: None,
+            mine: true,
+            bereft: None,
+            paused: false,
             lost: None,
             unwanted,
             said: String::new(),
@@ -261,12 +272,13 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         }
     }
 
-    /// From now on there shall be `n` workers.
-    pub fn resize(&mut self, n: u32) {
-        (self.wish.least, self.wish.most, self.expected) = (n, n, n);
+    /// From now on there shall be so many workers.
+    pub fn resize(&mut self, least: u32, most: u32) {
+        (self.wish.least, self.wish.most) = (least, most.max(least));
+        self.expected = self.expected.clamp(self.wish.least, self.wish.most);
         self.quiet = None;
         // Nobody waits for what is not wanted any more.
-        self.owed = self.owed.min(n);
+        self.owed = self.owed.min(self.expected);
     }
 
     /// How many workers there are, as of the last look.

@@ -1,10 +1,10 @@
 //! One look at a cluster that stands, and what has to be done for it.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustbatch_protocol::WorkerId;
-use rustbatch_queue::{Busy, Load};
+use rustbatch_queue::{Busy, Keeping, Load};
 
 use super::budget::{Grant, TIMES, WITHIN};
 use super::fleet::{Fleet, Member, again};
@@ -12,22 +12,39 @@ use super::{Door, Register};
 use crate::Error;
 use crate::provider::{Instance, InstanceId, Provider, Role, State};
 
+/// How long a client that says nothing is still the one that keeps the cluster.
+const KEEPING: Duration = Duration::from_secs(30);
+
 impl<P: Provider, D: Door> Fleet<P, D> {
     /// See [`super::Up::pass`].
     pub async fn pass(&mut self, now: Instant) -> Result<(), Error> {
         if let Some(why) = &self.lost {
             return Err(Error::Lost(why.clone()));
         }
+        if self.paused {
+            return Ok(());
+        }
         let listed = self.listed().await?;
         if let Some(why) = self.server_lost(&listed, now) {
-            return self.new_server(why, now).await;
+            return self.without_server(why, &listed, now).await;
         }
+        self.bereft = None;
         let register = self.register()?;
+        let Keeping { mine, size } = register.keep(KEEPING).await?;
+        if let Some((least, most)) = size.filter(|size| *size != (self.wish.least, self.wish.most))
+        {
+            self.resize(least, most);
+        }
         let load = register.load().await?;
         self.adopt(&listed, now);
         self.note(&listed, &load, now);
-        self.clear(&listed, &load, now).await?;
         self.expected = self.demand(&load, now);
+        self.mine = mine;
+        if !mine {
+            self.members.retain(|id, _| listed.get(id).is_some_and(|i| !i.state.has_stopped()));
+            return Ok(());
+        }
+        self.clear(&listed, &load, now).await?;
         let here = self.staying();
         if here < self.expected {
             self.grow(self.expected - here, now).await
@@ -46,7 +63,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
     /// lost.
     fn adopt(&mut self, listed: &HashMap<InstanceId, Instance>, now: Instant) {
         for (id, instance) in listed {
-            let stopped = matches!(instance.state, State::Stopped { .. });
+            let stopped = instance.state.has_stopped();
             if instance.role == Role::Worker && !stopped && !self.members.contains_key(id) {
                 let worker = instance.worker.clone();
                 let member = Member { worker, launched: now, seen: None, leaving: false };
@@ -170,6 +187,24 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         Ok(())
     }
 
+    /// The server is lost. Who keeps the cluster launches another one; the others wait for that, and do
+    /// it when nobody does.
+    async fn without_server(
+        &mut self,
+        why: String,
+        listed: &HashMap<InstanceId, Instance>,
+        now: Instant,
+    ) -> Result<(), Error> {
+        if self.catch_up(listed).await? {
+            return Ok(());
+        }
+        let bereft = *self.bereft.get_or_insert(now);
+        if self.mine || now.saturating_duration_since(bereft) >= self.policy.silent {
+            self.new_server(why, now).await?;
+        }
+        Ok(())
+    }
+
     /// Why the server is lost; nothing where it is not ours, or runs.
     fn server_lost(&self, listed: &HashMap<InstanceId, Instance>, now: Instant) -> Option<String> {
         if self.wish.redis.is_some() {
@@ -183,6 +218,8 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             None if now.saturating_duration_since(*launched) >= self.policy.unlisted => {
                 Some(format!("the server {id} is gone"))
             }
+            // It has been replaced.
+            None if listed.values().any(serves) => Some(format!("the server {id} is gone")),
             _ => None,
         }
     }
@@ -213,6 +250,13 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         if let Some(tell) = &self.access {
             tell.send_replace(access);
         }
+        self.mine = true;
+        self.remember().await?;
         self.hire(self.expected, now).await
     }
+}
+
+/// Whether it is a server that has not stopped.
+fn serves(instance: &Instance) -> bool {
+    instance.role == Role::Server && !instance.state.has_stopped()
 }

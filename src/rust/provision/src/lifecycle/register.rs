@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustbatch_protocol::bootstrap::Server;
 use rustbatch_protocol::{ClusterId, ClusterKey, Keys, Seal, WorkerId};
-use rustbatch_queue::{Client, Load, check_server};
+use rustbatch_queue::{Client, Keeping, Load, check_server};
 
 use crate::Error;
 
@@ -19,6 +19,20 @@ pub trait Register: Send + Sync + 'static {
     /// # Errors
     /// Where the queue can't be asked.
     fn load(&self) -> impl Future<Output = Result<Load, Error>> + Send;
+
+    /// Takes the keeping of the cluster for the time `lease`, or renews it, unless another client has
+    /// it; says of what size the cluster shall be. Cancel-safe.
+    ///
+    /// # Errors
+    /// Where the queue can't be asked.
+    fn keep(&self, lease: Duration) -> impl Future<Output = Result<Keeping, Error>> + Send;
+
+    /// Tells whoever keeps the cluster how many workers there shall be, at least and at most.
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// Where the queue can't be asked.
+    fn resize(&self, least: u32, most: u32) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Tells workers to lease no more, finish, and exit. Cancel-safe.
     ///
@@ -75,6 +89,14 @@ impl Door for Redis {
 impl Register for Client {
     async fn load(&self) -> Result<Load, Error> {
         Ok(Self::load(self).await?)
+    }
+
+    async fn keep(&self, lease: Duration) -> Result<Keeping, Error> {
+        Ok(Self::keep(self, lease).await?)
+    }
+
+    async fn resize(&self, least: u32, most: u32) -> Result<(), Error> {
+        Ok(Self::resize(self, least, most).await?)
     }
 
     async fn drain(&self, workers: &[WorkerId]) -> Result<(), Error> {

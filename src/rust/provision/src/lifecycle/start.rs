@@ -42,6 +42,7 @@ pub(super) async fn run<P: Provider, D: Door>(mut fleet: Fleet<P, D>) -> Result<
 async fn steps<P: Provider, D: Door>(fleet: &mut Fleet<P, D>) -> Result<Access, Error> {
     fleet.site = Some(again(&fleet.policy, || fleet.provider.prepare(&fleet.cluster)).await?);
     let access = fleet.raise().await?;
+    fleet.remember().await?;
     fleet.hire(fleet.wish.least, Instant::now()).await?;
     fleet.muster().await?;
     Ok(access)
@@ -86,8 +87,9 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         };
         let ours = self.wish.redis.is_none();
         let register = self.door.open(&self.cluster, &self.key, &client, ours).await?;
-        self.ways = Some(Ways { register: register.into(), workers, _tunnel: tunnel });
-        Ok(Access { cluster: self.cluster.clone(), key: self.key.clone(), server: client })
+        let (cluster, key, server) = (self.cluster.clone(), self.key.clone(), client.clone());
+        self.ways = Some(Ways { register: register.into(), client, workers, _tunnel: tunnel });
+        Ok(Access { cluster, key, server })
     }
 
     async fn launch_server(&mut self, site: &Site, secrets: &Secrets) -> Result<InstanceId, Error> {
@@ -135,7 +137,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
     }
 
     /// Waits until the first worker has joined, or all have, and says what they do meanwhile.
-    async fn muster(&mut self) -> Result<(), Error> {
+    pub async fn muster(&mut self) -> Result<(), Error> {
         let started = Instant::now();
         let Policy { all, join, look, .. } = self.policy;
         loop {

@@ -4,6 +4,7 @@
 
 #[path = "../support/fake.rs"]
 mod fake;
+mod others;
 mod pass;
 mod start;
 

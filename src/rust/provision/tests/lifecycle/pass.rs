@@ -116,7 +116,7 @@ async fn an_instance_that_is_not_listed_yet_is_not_replaced() {
     let fake = Fake::default();
     let (up, now) = stands(&fake, 1).await;
     fake.world().hidden = 1000;
-    up.resize(2).await.expect("a size");
+    up.resize(2, 2).await.expect("a size");
     for second in [0, 1, 30] {
         up.pass(now + Duration::from_secs(second)).await.expect("a pass");
     }
@@ -132,7 +132,7 @@ async fn an_instance_that_is_not_listed_yet_is_not_replaced() {
 async fn an_instance_whose_launch_was_not_answered_is_adopted() {
     let fake = Fake::default();
     let (up, now) = stands(&fake, 1).await;
-    up.resize(3).await.expect("a size");
+    up.resize(3, 3).await.expect("a size");
     // The instances, the load, and the launch, which fails when it has launched.
     let point = fake.world().points.len() + 3;
     fake.world().fault = Some(point);
@@ -180,10 +180,10 @@ async fn when_there_are_fewer_the_idle_leave_first_and_the_busy_finish() {
     for busy in &all[..2] {
         fake.world().held.insert(busy.clone(), 1);
     }
-    up.resize(2).await.expect("a size");
+    up.resize(2, 2).await.expect("a size");
     up.pass(now).await.expect("a pass");
     assert_eq!(fake.world().drained, [all[2].clone()]);
-    up.resize(1).await.expect("a size");
+    up.resize(1, 1).await.expect("a size");
     up.pass(now).await.expect("a pass");
     let drained = fake.world().drained.clone();
     assert_eq!(drained.len(), 2);
@@ -196,7 +196,7 @@ async fn when_there_are_fewer_the_idle_leave_first_and_the_busy_finish() {
     assert_eq!(names(&fake).len(), 1);
     assert_eq!(fake.world().made.len(), 2, "what has drained is terminated");
     assert_eq!(up.numbers().await.expect("numbers"), numbers(1, 0, 1));
-    up.resize(2).await.expect("a size");
+    up.resize(2, 2).await.expect("a size");
     up.pass(now + Duration::from_secs(1000)).await.expect("a pass");
     assert_eq!(workers(&fake).len(), 2);
 }
@@ -207,10 +207,10 @@ async fn those_that_have_not_joined_leave_before_all_others() {
     let (up, now) = stands(&fake, 2).await;
     let before = workers(&fake);
     fake.world().slow = u32::MAX;
-    up.resize(4).await.expect("a size");
+    up.resize(4, 4).await.expect("a size");
     up.pass(now).await.expect("a pass");
     assert_eq!(up.numbers().await.expect("numbers"), numbers(4, 2, 2));
-    up.resize(2).await.expect("a size");
+    up.resize(2, 2).await.expect("a size");
     up.pass(now).await.expect("a pass");
     assert_eq!((workers(&fake), fake.world().drained.len()), (before, 0));
 }

@@ -16,7 +16,7 @@ use rustbatch_provision::provider::{
     Bootstrap, ClusterRecord, Endpoint, Instance, InstanceId, Launched, LogQuery, Logs, Plan,
     Provider, Reach, Report, Role, ServerTerms, Site, State, Token, Unit,
 };
-use rustbatch_queue::{Busy, Load};
+use rustbatch_queue::{Busy, Keeping, Load};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -57,6 +57,10 @@ pub struct World {
     pub held: BTreeMap<WorkerId, u64>,
     pub drained: Vec<WorkerId>,
     pub buried: Vec<WorkerId>,
+    /// How many clients have come; what a cluster's server knows: who keeps it, and its size.
+    pub clients: usize,
+    pub keepers: BTreeMap<ClusterId, usize>,
+    pub sizes: BTreeMap<ClusterId, (u32, u32)>,
 }
 
 #[derive(Clone)]
@@ -91,6 +95,9 @@ impl Default for World {
             held: BTreeMap::new(),
             drained: Vec::new(),
             buried: Vec::new(),
+            clients: 0,
+            keepers: BTreeMap::new(),
+            sizes: BTreeMap::new(),
         }
     }
 }
@@ -203,6 +210,11 @@ impl Provider for Fake {
     ) -> Result<Launched, Error> {
         let role = unit.role();
         self.point(format!("before launching a {role}")).await?;
+        if role == Role::Server {
+            let mut world = self.world();
+            world.keepers.remove(&site.cluster);
+            world.sizes.remove(&site.cluster);
+        }
         for i in 0..n {
             let name = token.name(i)?;
             let id = InstanceId(format!("i-{name}"));
@@ -311,21 +323,23 @@ impl Provider for Fake {
     }
 }
 
-/// The queue of a cluster of the fake.
-pub struct Desk(Fake);
+/// The queue of a cluster of the fake, for one of its clients.
+pub struct Desk(Fake, usize, ClusterId);
 
 impl Door for Fake {
     type Register = Desk;
 
     async fn open(
         &self,
-        _: &ClusterId,
+        cluster: &ClusterId,
         _: &ClusterKey,
         _: &Server,
         _: bool,
     ) -> Result<Desk, Error> {
         self.point("open").await?;
-        Ok(Desk(self.clone()))
+        let mut world = self.world();
+        world.clients += 1;
+        Ok(Desk(self.clone(), world.clients, cluster.clone()))
     }
 }
 
@@ -341,6 +355,18 @@ impl Register for Desk {
             Busy { worker, slots: 1, held }
         };
         Ok(Load { waiting: world.waiting, workers: names.map(busy).collect() })
+    }
+
+    async fn keep(&self, _: Duration) -> Result<Keeping, Error> {
+        let mut world = self.0.world();
+        let size = world.sizes.get(&self.2).copied();
+        let keeper = *world.keepers.entry(self.2.clone()).or_insert(self.1);
+        Ok(Keeping { mine: keeper == self.1, size })
+    }
+
+    async fn resize(&self, least: u32, most: u32) -> Result<(), Error> {
+        self.0.world().sizes.insert(self.2.clone(), (least, most));
+        Ok(())
     }
 
     async fn drain(&self, workers: &[WorkerId]) -> Result<(), Error> {

@@ -3,13 +3,14 @@
 #![allow(missing_docs)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustbatch_protocol::bootstrap::Server;
 use rustbatch_protocol::{ClusterId, ClusterKey, WorkerId};
 use rustbatch_provision::Error;
 use rustbatch_provision::lifecycle::{Door, Register};
 use rustbatch_provision::provider::{Provider, State};
-use rustbatch_queue::{Busy, Load};
+use rustbatch_queue::{Busy, Keeping, Load};
 
 /// The way there.
 pub struct Queue<P> {
@@ -44,6 +45,14 @@ impl<P: Provider> Register for Joined<P> {
         let names = running.filter_map(|instance| instance.worker);
         let workers = names.map(|worker| Busy { worker, slots: 1, held: 0 }).collect();
         Ok(Load { waiting: 0, workers })
+    }
+
+    async fn keep(&self, _: Duration) -> Result<Keeping, Error> {
+        Ok(Keeping { mine: true, size: None })
+    }
+
+    async fn resize(&self, _: u32, _: u32) -> Result<(), Error> {
+        Ok(())
     }
 
     async fn drain(&self, _: &[WorkerId]) -> Result<(), Error> {

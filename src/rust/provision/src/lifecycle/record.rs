@@ -1,0 +1,167 @@
+//! What is kept of a cluster, so that another process can go on with it: all that a provider can't
+//! find out by itself.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustbatch_protocol::bootstrap::{Address, Server, VERSION};
+use rustbatch_protocol::{ClusterId, ClusterKey, Secret};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+use super::fleet::{Fleet, Ways, again};
+use super::{Access, Door, Policy, Progress, Up, Wish};
+use crate::Error;
+use crate::provider::{Instance, InstanceId, Provider, Reach, Site};
+
+/// One JSON object. It holds secrets.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Record {
+    /// The version of who wrote it. One of another version may not understand the rest.
+    version: String,
+    key: Secret,
+    wish: Wish,
+    policy: Policy,
+    site: Site,
+    /// The server that was launched; nothing where there is none, or it is somebody else's.
+    server: Option<InstanceId>,
+    /// How clients and workers reach the server.
+    client: Server,
+    workers: Server,
+}
+
+impl<P: Provider, D: Door> Fleet<P, D> {
+    /// Keeps what another process needs to go on with the cluster.
+    ///
+    /// # Errors
+    /// Those of [`Provider::remember`]; [`Error::Internal`].
+    pub async fn remember(&self) -> Result<(), Error> {
+        let (Some(site), Some(ways)) = (&self.site, &self.ways) else { return Ok(()) };
+        let record = Record {
+            version: VERSION.to_owned(),
+            key: self.key.to_hex(),
+            wish: self.wish.clone(),
+            policy: self.policy.clone(),
+            site: site.clone(),
+            server: self.server.as_ref().map(|(id, _)| id.clone()),
+            client: ways.client.clone(),
+            workers: ways.workers.clone(),
+        };
+        let record = serde_json::to_vec(&record).map_err(|e| Error::Internal(e.to_string()))?;
+        let record = Zeroizing::new(record);
+        again(&self.policy, || self.provider.remember(site, &record)).await
+    }
+
+    /// Takes the place of who wrote `record`, and connects to the server that it names.
+    async fn follow(&mut self, record: Record) -> Result<Access, Error> {
+        let Record { wish, site, server, mut client, workers, .. } = record;
+        let mut tunnel = None;
+        if let Some(id) = &server {
+            // From another machine it may be found elsewhere.
+            let end = again(&self.policy, || self.provider.endpoint(&self.cluster, id)).await?;
+            client.address = moved(client.address, end.client);
+            tunnel = end.tunnel;
+        }
+        let ours = wish.redis.is_none();
+        let register = self.door.open(&self.cluster, &self.key, &client, ours).await?;
+        let access =
+            Access { cluster: self.cluster.clone(), key: self.key.clone(), server: client.clone() };
+        let register = register.into();
+        self.ways = Some(Ways { register, client, workers, _tunnel: tunnel });
+        self.server = server.map(|id| (id, Instant::now()));
+        (self.expected, self.wish, self.site) = (wish.least, wish, Some(site));
+        Ok(access)
+    }
+
+    /// Where another client has launched a server, connects to that one; says whether it did.
+    ///
+    /// # Errors
+    /// Those of [`Provider::recall`], and of the connection.
+    pub async fn catch_up(
+        &mut self,
+        listed: &HashMap<InstanceId, Instance>,
+    ) -> Result<bool, Error> {
+        let ours = self.server.as_ref().map(|(id, _)| id);
+        let other = |id: &&InstanceId| {
+            Some(*id) != ours && listed.get(*id).is_some_and(|i| !i.state.has_stopped())
+        };
+        let record = recall(&*self.provider, &self.policy, &self.cluster).await?;
+        let Some(record) = record.filter(|r| r.server.as_ref().is_some_and(|id| other(&id))) else {
+            return Ok(false);
+        };
+        let access = self.follow(record).await?;
+        if let Some(tell) = &self.access {
+            tell.send_replace(access);
+        }
+        Ok(true)
+    }
+}
+
+async fn recall<P: Provider>(
+    provider: &P,
+    policy: &Policy,
+    cluster: &ClusterId,
+) -> Result<Option<Record>, Error> {
+    /// Read first, because the rest may be another one's.
+    #[derive(Deserialize)]
+    struct Head {
+        version: String,
+    }
+    let Some(bytes) = again(policy, || provider.recall(cluster)).await? else { return Ok(None) };
+    // Its errors would quote what they can't read.
+    let damaged = || Error::Damaged { cluster: cluster.to_string() };
+    let Head { version } = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
+    if version != VERSION {
+        return Err(Error::Version {
+            cluster: cluster.to_string(),
+            theirs: version,
+            ours: VERSION,
+        });
+    }
+    serde_json::from_slice(&bytes).map(Some).map_err(|_| damaged())
+}
+
+/// Goes on with a cluster that another process has started, and maybe still holds. To be called
+/// within a tokio runtime.
+///
+/// Cancel-safe: nothing is begun.
+///
+/// # Errors
+/// [`Error::NoCluster`] where no record is kept, [`Error::Version`] where it was written by another
+/// version, [`Error::Damaged`]; those of the provider and the queue.
+pub async fn attach<P: Provider, D: Door>(
+    provider: Arc<P>,
+    door: D,
+    cluster: ClusterId,
+    progress: Progress,
+) -> Result<Up<P, D>, Error> {
+    let record = recall(&*provider, &Policy::default(), &cluster).await?;
+    let record = record.ok_or_else(|| Error::NoCluster {
+        name: cluster.to_string(),
+        reason: "nothing is kept of it: it is being started, or stopped".into(),
+    })?;
+    let key: ClusterKey = ClusterKey::from_hex(&record.key)?;
+    let (wish, policy) = (record.wish.clone(), record.policy.clone());
+    let (_wanted, unwanted) = watch::channel(());
+    let mut fleet = Fleet::new(provider, door, wish, policy, progress, cluster, unwanted)?;
+    fleet.key = key;
+    let access = fleet.follow(record).await?;
+    let (tell, access) = watch::channel(access);
+    fleet.access = Some(tell);
+    Ok(Up::new(fleet, access))
+}
+
+/// The same server, reached another way.
+fn moved(address: Address, reach: Reach) -> Address {
+    match (address, reach) {
+        (Address::Tcp(..), Reach::Host(host, port)) => Address::Tcp(host, port),
+        (Address::Tls(..), Reach::Host(host, port)) => Address::Tls(host, port),
+        (Address::Pinned(.., authority), Reach::Host(host, port)) => {
+            Address::Pinned(host, port, authority)
+        }
+        (Address::Unix(_), Reach::Socket(path)) => Address::Unix(path),
+        (address, _) => address,
+    }
+}

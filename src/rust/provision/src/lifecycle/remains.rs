@@ -1,0 +1,85 @@
+//! What there is of all clusters of a provider.
+
+use rustbatch_protocol::ClusterId;
+
+use super::Policy;
+use super::fleet::again;
+use crate::Error;
+use crate::provider::{ClusterRecord, Provider, Report};
+
+/// What is left of all clusters of a provider. Cancel-safe.
+///
+/// # Errors
+/// Those of [`Provider::find`].
+pub async fn find<P: Provider>(provider: &P, policy: &Policy) -> Result<Vec<ClusterRecord>, Error> {
+    again(policy, || provider.find()).await
+}
+
+/// Removes what is left of all clusters of a provider, by tag, except those in `keep`.
+///
+/// Not cancel-safe: what was not reached stays.
+///
+/// # Errors
+/// Those of [`Provider::find`]. What could not be removed is in the report.
+pub async fn cleanup<P: Provider>(
+    provider: &P,
+    policy: &Policy,
+    keep: &[ClusterId],
+) -> Result<Report, Error> {
+    let mut all = Report::default();
+    for record in find(provider, policy).await? {
+        if keep.contains(&record.cluster) {
+            continue;
+        }
+        match again(policy, || provider.destroy(&record.cluster)).await {
+            Ok(report) => {
+                all.removed.extend(report.removed);
+                all.left.extend(report.left);
+            }
+            Err(error) => all.left.push((format!("cluster {}", record.cluster), error.to_string())),
+        }
+    }
+    Ok(all)
+}
+
+/// The cluster that somebody calls `name`: its id, or the name that it was given.
+///
+/// # Errors
+/// [`Error::NoCluster`] where there is none, or more than one.
+pub fn named(records: &[ClusterRecord], name: &str) -> Result<ClusterId, Error> {
+    let fits = |id: &ClusterId| {
+        id.as_str() == name || id.as_str().rsplit_once('-').is_some_and(|(given, _)| given == name)
+    };
+    let found: Vec<_> =
+        records.iter().map(|record| &record.cluster).filter(|id| fits(id)).collect();
+    let refuse = |reason| Err(Error::NoCluster { name: name.to_owned(), reason });
+    match found[..] {
+        [] => refuse("the provider has none of this name".to_owned()),
+        [only] => Ok(only.clone()),
+        _ => {
+            let ids: Vec<_> = found.iter().map(|id| format!("`{id}`")).collect();
+            refuse(format!("there are {}; name one of these", ids.join(", ")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_is_known_by_its_id_or_its_name() {
+        let ids = ["fit-1-aa", "fit-1-bb", "fit-cc", "dd"];
+        let records = ids.map(|id| ClusterRecord {
+            cluster: id.parse().expect("an id"),
+            created: None,
+            instances: 1,
+        });
+        for (name, id) in [("fit", "fit-cc"), ("fit-1-bb", "fit-1-bb"), ("dd", "dd")] {
+            assert_eq!(named(&records, name).expect(name).as_str(), id);
+        }
+        let two = named(&records, "fit-1").expect_err("two").to_string();
+        assert!(two.contains("`fit-1-aa`, `fit-1-bb`"), "{two}");
+        assert!(named(&records, "fi").is_err());
+    }
+}

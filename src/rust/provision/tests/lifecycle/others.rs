@@ -1,0 +1,145 @@
+//! Clusters that several processes hold, one after the other or at once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustbatch_protocol::bootstrap::Address;
+use rustbatch_provision::Error;
+use rustbatch_provision::lifecycle::{self, Progress};
+use rustbatch_provision::provider::{Provider, Role};
+use zeroize::Zeroizing;
+
+use super::fake::Fake;
+use super::{Cluster, numbers, stands, workers};
+
+/// Another process' hold of the cluster of `up`.
+async fn attach(fake: &Fake, up: &Cluster) -> Result<Cluster, Error> {
+    let (provider, cluster) = (Arc::new(fake.clone()), up.access().cluster);
+    lifecycle::attach(provider, fake.clone(), cluster, Progress::default()).await
+}
+
+/// One worker's instance ends.
+fn interrupt(fake: &Fake) {
+    let first = workers(fake).remove(0).id;
+    fake.world().stop(&first, "SpotInterruption");
+}
+
+#[tokio::test]
+async fn another_process_goes_on_with_a_cluster_that_was_left() {
+    let fake = Fake::default();
+    let (first, now) = stands(&fake, 2).await;
+    let access = first.access();
+    let second = attach(&fake, &first).await.expect("the cluster");
+    assert_eq!(second.access().key.to_hex().expose(), access.key.to_hex().expose());
+    assert_eq!(second.access().server.address, access.server.address);
+    first.leave().await.expect("a farewell");
+    assert_eq!(workers(&fake).len(), 2);
+    interrupt(&fake);
+    second.pass(now).await.expect("a pass");
+    second.pass(now).await.expect("a pass");
+    assert_eq!(second.numbers().await.expect("numbers"), numbers(2, 0, 2));
+    second.stop().await.expect("an end");
+    assert!(fake.world().is_empty());
+}
+
+#[tokio::test]
+async fn one_of_several_keeps_the_cluster_and_all_may_resize_it() {
+    let fake = Fake::default();
+    let (first, now) = stands(&fake, 2).await;
+    first.pass(now).await.expect("a pass");
+    let second = attach(&fake, &first).await.expect("the cluster");
+    interrupt(&fake);
+    for _ in 0..2 {
+        second.pass(now).await.expect("a pass");
+    }
+    assert_eq!(second.numbers().await.expect("numbers"), numbers(2, 0, 1), "it is not its to do");
+    second.resize(3, 3).await.expect("a size");
+    for _ in 0..2 {
+        first.pass(now).await.expect("a pass");
+        second.pass(now).await.expect("a pass");
+    }
+    for up in [&first, &second] {
+        assert_eq!(up.numbers().await.expect("numbers"), numbers(3, 0, 3));
+    }
+    // The lease of a keeper that has gone runs out.
+    fake.world().keepers.clear();
+    interrupt(&fake);
+    for _ in 0..2 {
+        second.pass(now).await.expect("a pass");
+    }
+    assert_eq!(workers(&fake).len(), 3);
+    // The size is kept for whoever comes later.
+    let third = attach(&fake, &first).await.expect("the cluster");
+    assert_eq!(third.numbers().await.expect("numbers").expected, 3);
+}
+
+#[tokio::test]
+async fn a_lost_server_is_replaced_by_one_of_them_and_the_others_follow() {
+    let fake = Fake::default();
+    let (first, now) = stands(&fake, 2).await;
+    first.pass(now).await.expect("a pass");
+    let second = attach(&fake, &first).await.expect("the cluster");
+    second.pass(now).await.expect("a pass");
+    let server = fake.world().alive(Role::Server).remove(0).id;
+    fake.world().stop(&server, "InfrastructureHealth");
+    second.pass(now).await.expect("it waits");
+    assert!(fake.world().alive(Role::Server).is_empty());
+    first.pass(now).await.expect("another server");
+    second.pass(now).await.expect("it follows");
+    let server = fake.world().alive(Role::Server).remove(0).id;
+    for up in [&first, &second] {
+        let address = up.access().server.address;
+        assert!(
+            matches!(address, Address::Pinned(host, ..) if host == format!("{server}.outside"))
+        );
+    }
+    // When nobody else does it, it is any client's to do.
+    fake.world().stop(&server, "InfrastructureHealth");
+    second.pass(now).await.expect("it waits");
+    second.pass(now + Duration::from_secs(60)).await.expect("another server");
+    assert_eq!(fake.world().alive(Role::Server).len(), 1);
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_used_says_why() {
+    let fake = Fake::default();
+    let (up, _) = stands(&fake, 1).await;
+    let cluster = up.access().cluster;
+    let site = fake.prepare(&cluster).await.expect("a site");
+    let refused = async |record: &str| {
+        let record = Zeroizing::new(record.as_bytes().to_vec());
+        fake.remember(&site, &record).await.expect("to keep");
+        attach(&fake, &up).await.err().expect("no cluster")
+    };
+    let other = refused(r#"{"version": "0.0.1", "key": 7}"#).await;
+    assert_eq!(other.kind(), "version");
+    assert!(other.to_string().contains("version 0.0.1"), "{other}");
+    let damaged = refused(r#"{"version": "0.1.0", "key": "s3cret"}"#).await;
+    assert_eq!(damaged.kind(), "no_cluster");
+    assert!(!format!("{damaged} {damaged:?}").contains("s3cret"));
+    fake.world().records.clear();
+    let none = attach(&fake, &up).await.err().expect("no cluster");
+    assert_eq!(none.kind(), "no_cluster");
+}
+
+#[tokio::test]
+async fn a_stopped_server_starts_again_with_its_workers() {
+    let fake = Fake::default();
+    let (up, _) = stands(&fake, 2).await;
+    let before = up.access().server.address;
+    assert!(up.serves().await.expect("an answer"));
+    up.stop_server().await.expect("a stop");
+    assert!(!up.serves().await.expect("an answer"));
+    assert!(fake.world().made.is_empty(), "workers cost something, too");
+    up.pass(Instant::now()).await.expect("nothing to do");
+    assert!(fake.world().made.is_empty(), "what was stopped on purpose stays so");
+    for _ in 0..2 {
+        up.start_server().await.expect("a start");
+    }
+    assert_ne!(up.access().server.address, before);
+    assert_eq!(up.numbers().await.expect("numbers"), numbers(2, 0, 2));
+    assert_eq!(fake.world().alive(Role::Server).len(), 1);
+    assert_eq!(workers(&fake).len(), 2);
+    up.stop().await.expect("an end");
+    assert!(fake.world().is_empty());
+}
