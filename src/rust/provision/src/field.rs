@@ -1,6 +1,8 @@
 //! The fields of a JSON object, each taken once, with errors that name the place, what was found
 //! and what is allowed.
 
+use std::collections::BTreeMap;
+
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 
@@ -117,6 +119,67 @@ impl Fields {
             Some(Value::String(text)) => Ok(Some(text)),
             Some(other) => Err(self.wrong(field, describe(&other), allowed)),
         }
+    }
+
+    /// Takes a logical value.
+    pub(crate) fn truth(&mut self, field: &'static str) -> Result<Option<bool>, Error> {
+        match self.take(field) {
+            None => Ok(None),
+            Some(Value::Bool(truth)) => Ok(Some(truth)),
+            Some(other) => Err(self.wrong(field, describe(&other), "`true` or `false`")),
+        }
+    }
+
+    /// Takes a number.
+    pub(crate) fn number(
+        &mut self,
+        field: &'static str,
+        allowed: &str,
+    ) -> Result<Option<f64>, Error> {
+        match self.take(field) {
+            None => Ok(None),
+            Some(value) => match value.as_f64() {
+                Some(number) => Ok(Some(number)),
+                None => Err(self.wrong(field, describe(&value), allowed)),
+            },
+        }
+    }
+
+    /// Takes an object's fields, where the field is an object; else leaves it.
+    pub(crate) fn object(&mut self, field: &'static str) -> Result<Option<Self>, Error> {
+        if !self.rest.iter().any(|(name, value)| name == field && value.is_object()) {
+            return Ok(None);
+        }
+        let text = self.take(field).unwrap_or_default().to_string();
+        let file = format!("{field}` of `{}", self.file);
+        Self::read(&text, &file).map(Some)
+    }
+
+    /// Takes the texts of an object, by name.
+    pub(crate) fn texts(
+        &mut self,
+        field: &'static str,
+        allowed: &str,
+    ) -> Result<BTreeMap<String, String>, Error> {
+        match self.take(field) {
+            None => Ok(BTreeMap::new()),
+            Some(Value::Object(members)) => members
+                .into_iter()
+                .map(|(name, value)| match value {
+                    Value::String(text) => Ok((name, text)),
+                    other => {
+                        let found = format!("`{}`: {}", shorten(&name), describe(&other));
+                        Err(self.wrong(field, found, allowed))
+                    }
+                })
+                .collect(),
+            Some(other) => Err(self.wrong(field, describe(&other), allowed)),
+        }
+    }
+
+    /// Whether a field is a text.
+    pub(crate) fn is_text(&self, field: &str) -> bool {
+        self.rest.iter().any(|(name, value)| name == field && value.is_string())
     }
 
     /// Takes a whole number from 1 to `most`; `4.0` is one too, since R has no other way to say it.

@@ -16,7 +16,6 @@ mod field;
 mod fork;
 mod keeper;
 pub mod lifecycle;
-pub mod local;
 pub mod network;
 mod process;
 pub mod provider;
@@ -27,6 +26,6 @@ pub mod spec;
 
 pub use docker::Docker;
 pub use error::Error;
-pub use local::{Local, Programs};
 pub use network::{NetworkServer, Plan};
-pub use spec::{Provider, Spec};
+pub use providers::{Local, Place, Programs};
+pub use spec::Spec;

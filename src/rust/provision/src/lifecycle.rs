@@ -68,8 +68,10 @@ pub struct Policy {
     pub server: Duration,
     /// How long a worker may take to join.
     pub join: Duration,
-    /// How often it is looked at the instances.
+    /// How often it is looked at the instances during a start.
     pub look: Duration,
+    /// How often it is looked at them when the cluster stands.
+    pub rest: Duration,
     /// How long an instance may be unknown to its provider after it was launched.
     pub unlisted: Duration,
     /// How long a worker that had joined may be without a lease before its instance is replaced.
@@ -93,6 +95,7 @@ impl Default for Policy {
             server: Duration::from_secs(300),
             join: Duration::from_secs(300),
             look: Duration::from_secs(1),
+            rest: Duration::from_secs(1),
             unlisted: Duration::from_secs(60),
             silent: Duration::from_secs(60),
             linger: Duration::from_secs(60),
@@ -224,7 +227,7 @@ impl<P: Provider, D: Door> Up<P, D> {
                     let mut fleet = fleet.lock().await;
                     // What failed is tried again; what can't be mended is kept for who asks.
                     let _ = fleet.pass(Instant::now()).await;
-                    fleet.policy.look
+                    fleet.policy.rest
                 };
                 tokio::select! {
                     () = tokio::time::sleep(look) => {}

@@ -1,3 +1,192 @@
-//! What runs instances, one file for each.
+//! The providers, and how one is made from what somebody wants.
 
 pub mod docker;
+pub mod local;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustbatch_protocol::ClusterId;
+use zeroize::Zeroizing;
+
+use crate::lifecycle::{Policy, Wish};
+use crate::provider::{
+    ClusterRecord, Endpoint, Instance, InstanceId, Launched, LogQuery, Logs, Plan, Provider,
+    Report, Site, Token, Unit,
+};
+use crate::spec::{self, Spec};
+use crate::{Docker, Error};
+pub use docker::Containers;
+pub use local::Local;
+
+/// How often it is looked at the instances of a remote cluster that stands: each look asks somebody.
+const REST: Duration = Duration::from_secs(5);
+
+/// What the caller brings along.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// `rustbatch-worker`.
+    pub worker: PathBuf,
+    /// The caller's R.
+    pub r: PathBuf,
+    /// Its version, such as 4.4.1.
+    pub r_version: String,
+}
+
+/// A provider of any kind.
+pub enum Place {
+    /// Processes of this machine.
+    Local(Local),
+    /// Containers of a Docker daemon.
+    Docker(Containers),
+}
+
+impl Place {
+    /// The provider that `spec` names.
+    #[must_use]
+    pub fn new(spec: &Spec, programs: &Programs) -> Self {
+        match &spec.provider {
+            spec::Provider::Local => {
+                Self::Local(Local::new(&programs.worker, spec.redis.is_none()))
+            }
+            spec::Provider::Docker(docker) => Self::Docker(Containers {
+                docker: Docker::new(docker.context.clone()),
+                executable: docker.executable.clone().unwrap_or_else(|| programs.worker.clone()),
+                image: docker.unit.image.clone().unwrap_or_else(|| image(&programs.r_version)),
+                server_image: docker.server_image.clone().unwrap_or_else(|| "redis:7".into()),
+                serves: spec.redis.is_none(),
+            }),
+        }
+    }
+
+    /// The processes of this machine, where the provider is that.
+    #[must_use]
+    pub fn local(&self) -> Option<&Local> {
+        match self {
+            Self::Local(local) => Some(local),
+            Self::Docker(_) => None,
+        }
+    }
+}
+
+/// The image that has this version of R and little else.
+fn image(r_version: &str) -> String {
+    format!("rocker/r-ver:{r_version}")
+}
+
+/// What `spec` asks for, and how long it may take.
+#[must_use]
+pub fn wish(spec: &Spec, programs: &Programs) -> (Wish, Policy) {
+    let wish = Wish {
+        name: spec.name.clone(),
+        least: spec.workers,
+        most: spec.most,
+        slots: spec.slots,
+        cpu: None,
+        memory: None,
+        image: None,
+        environment: BTreeMap::new(),
+        r: spec.r_command.clone().unwrap_or_else(|| "R".into()),
+        redis: spec.redis.clone(),
+    };
+    let usual = Policy::default();
+    let policy = Policy {
+        all: spec.remote.all,
+        server: spec.remote.start.unwrap_or(usual.server),
+        join: spec.remote.start.unwrap_or(usual.join),
+        idle: spec.remote.idle.unwrap_or(usual.idle),
+        life: spec.remote.life.unwrap_or(usual.life),
+        rest: REST,
+        ..usual
+    };
+    match &spec.provider {
+        // One worker runs all R processes, so that what they share is fetched once.
+        spec::Provider::Local => (
+            Wish {
+                least: 1,
+                most: 1,
+                slots: spec.total_slots(),
+                r: spec.r_command.clone().unwrap_or_else(|| programs.r.clone()),
+                ..wish
+            },
+            Policy {
+                server: Duration::from_secs(20),
+                join: Duration::from_secs(60),
+                look: Duration::from_millis(5),
+                ..Policy::default()
+            },
+        ),
+        spec::Provider::Docker(docker) => {
+            let spec::Unit { cpu, memory, image, environment, .. } = docker.unit.clone();
+            (Wish { cpu, memory, image, environment, ..wish }, policy)
+        }
+    }
+}
+
+/// The call of whichever provider it is.
+macro_rules! each {
+    ($place:expr, $provider:ident => $call:expr) => {
+        match $place {
+            Place::Local($provider) => $call.await,
+            Place::Docker($provider) => $call.await,
+        }
+    };
+}
+
+impl Provider for Place {
+    async fn check(&self) -> Result<Plan, Error> {
+        each!(self, p => p.check())
+    }
+
+    async fn prepare(&self, cluster: &ClusterId) -> Result<Site, Error> {
+        each!(self, p => p.prepare(cluster))
+    }
+
+    async fn launch(
+        &self,
+        site: &Site,
+        unit: &Unit,
+        n: u32,
+        token: &Token,
+    ) -> Result<Launched, Error> {
+        each!(self, p => p.launch(site, unit, n, token))
+    }
+
+    async fn instances(&self, cluster: &ClusterId) -> Result<Vec<Instance>, Error> {
+        each!(self, p => p.instances(cluster))
+    }
+
+    async fn terminate(&self, cluster: &ClusterId, ids: &[InstanceId]) -> Result<(), Error> {
+        each!(self, p => p.terminate(cluster, ids))
+    }
+
+    async fn endpoint(&self, cluster: &ClusterId, server: &InstanceId) -> Result<Endpoint, Error> {
+        each!(self, p => p.endpoint(cluster, server))
+    }
+
+    async fn logs(
+        &self,
+        cluster: &ClusterId,
+        id: &InstanceId,
+        query: &LogQuery,
+    ) -> Result<Logs, Error> {
+        each!(self, p => p.logs(cluster, id, query))
+    }
+
+    async fn remember(&self, site: &Site, record: &Zeroizing<Vec<u8>>) -> Result<(), Error> {
+        each!(self, p => p.remember(site, record))
+    }
+
+    async fn recall(&self, cluster: &ClusterId) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        each!(self, p => p.recall(cluster))
+    }
+
+    async fn find(&self) -> Result<Vec<ClusterRecord>, Error> {
+        each!(self, p => p.find())
+    }
+
+    async fn destroy(&self, cluster: &ClusterId) -> Result<Report, Error> {
+        each!(self, p => p.destroy(cluster))
+    }
+}

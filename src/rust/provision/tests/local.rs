@@ -22,7 +22,7 @@ use rustbatch_protocol::Secret;
 use rustbatch_protocol::bootstrap::{Address, Server, ServerBootstrap};
 use rustbatch_provision::lifecycle::{self, Access, Progress, Up};
 use rustbatch_provision::provider::Provider;
-use rustbatch_provision::{Error, Local, Programs, Spec};
+use rustbatch_provision::{Error, Local, Programs, Spec, providers};
 use support::{SOON, assert_unseen, kill, runs, supervisor, until};
 
 /// A `rustbatch-worker` that does `script` in place of work.
@@ -35,7 +35,7 @@ fn programs(folder: &Path, script: &str) -> Programs {
     std::fs::write(&worker, text).expect("to write");
     let mode = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(&worker, mode).expect("to change the mode");
-    Programs { worker, r: "/usr/bin/R".into() }
+    Programs { worker, r: "/usr/bin/R".into(), r_version: "4.4.1".into() }
 }
 
 /// A local cluster.
@@ -49,7 +49,7 @@ impl Running {
     async fn start(text: &str, programs: &Programs) -> Result<Self, Error> {
         let spec = spec(text);
         let local = Arc::new(Local::new(&programs.worker, spec.redis.is_none()));
-        let (wish, policy) = Local::wish(&spec, programs);
+        let (wish, policy) = providers::wish(&spec, programs);
         let door = Queue { of: Arc::clone(&local), joins: true };
         let provider = Arc::clone(&local);
         let up = lifecycle::start(provider, door, wish, policy, Progress::default()).await?;
@@ -306,7 +306,7 @@ async fn a_worker_that_never_works_is_quoted() {
     let place = tempfile::tempdir().expect("a folder");
     let programs = programs(place.path(), "read x; echo 'R is not there' >&2; exit 7");
     let local = Arc::new(Local::new(&programs.worker, true));
-    let (wish, policy) = Local::wish(&spec("{}"), &programs);
+    let (wish, policy) = providers::wish(&spec("{}"), &programs);
     let provider = Arc::clone(&local);
     let door = Queue { of: Arc::clone(&local), joins: false };
     let error = lifecycle::start(provider, door, wish, policy, Progress::default()).await;
@@ -375,7 +375,8 @@ async fn a_redis_of_ones_own_is_taken_as_it_is() {
     assert_eq!((server.username.as_deref(), server.database), (Some("u"), 3));
     let report = running.up.stop().await.expect("an end");
     assert_eq!(report.removed.len(), 1, "only the worker: {report:?}");
-    let programs = Programs { worker: "/no/such".into(), r: "/no/such".into() };
+    let programs =
+        Programs { worker: "/no/such".into(), r: "/no/such".into(), r_version: "4".into() };
     let error = Running::start(mine, &programs).await.err().expect("no worker");
     assert_eq!(error.kind(), "provision");
 }

@@ -18,7 +18,7 @@ use support::supervisor;
 async fn containers() -> Option<Containers> {
     let docker = available().await?;
     let (image, server_image) = (R.to_owned(), REDIS.to_owned());
-    Some(Containers { docker, executable: supervisor(), image, server_image })
+    Some(Containers { docker, executable: supervisor(), image, server_image, serves: true })
 }
 
 fn wish(least: u32) -> Wish {

@@ -51,6 +51,8 @@ pub struct Containers {
     pub image: String,
     /// The image of the server: any with `redis-server`.
     pub server_image: String,
+    /// Whether servers will be wanted.
+    pub serves: bool,
 }
 
 impl Provider for Containers {
@@ -61,7 +63,8 @@ impl Provider for Containers {
 
     async fn prepare(&self, cluster: &ClusterId) -> Result<Site, Error> {
         // The images of the usual size of things; another one comes with its launch.
-        for name in BTreeSet::from([&self.image, &self.server_image]) {
+        let server = self.serves.then_some(&self.server_image);
+        for name in BTreeSet::from_iter([&self.image].into_iter().chain(server)) {
             self.fitting(name).await?;
         }
         let network = network(cluster);
@@ -147,7 +150,7 @@ impl Provider for Containers {
         let name = format!("{}-{RECORD}", Token::random()?.as_str());
         let plan = NewContainer {
             name: name.clone(),
-            image: self.server_image.clone(),
+            image: if self.serves { &self.server_image } else { &self.image }.clone(),
             network: network(&site.cluster),
             labels: labels(&site.cluster, RECORD),
             command: vec!["/none".into()],

@@ -399,6 +399,7 @@ pub fn wish(workers: u32) -> Wish {
 pub fn policy() -> Policy {
     Policy {
         look: Duration::from_millis(1),
+        rest: Duration::from_millis(1),
         pause: Duration::from_millis(1),
         server: SOON,
         join: SOON,

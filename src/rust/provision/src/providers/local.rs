@@ -17,26 +17,15 @@ use zeroize::Zeroizing;
 use crate::Error;
 use crate::fork::Here;
 use crate::keeper::{Keeper, Recipe};
-use crate::lifecycle::{Policy, Wish};
 use crate::process::Process;
 use crate::provider::{
     Bootstrap, ClusterRecord, Endpoint, Instance, InstanceId, Launched, LogQuery, Logs, Plan,
     Provider, Reach, Report, Role, ServerTerms, Site, State, Token, Unit,
 };
 use crate::server::{self, Folder};
-use crate::spec::Spec;
 
 /// How long a process may take to end by itself.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// The executables that a local cluster runs.
-#[derive(Debug, Clone)]
-pub struct Programs {
-    /// `rustbatch-worker`.
-    pub worker: PathBuf,
-    /// R.
-    pub r: PathBuf,
-}
 
 /// Processes of this machine. Dropping it kills them, without waiting, except in a forked child of
 /// the process that started them.
@@ -67,31 +56,6 @@ impl Local {
     pub fn new(program: &Path, serves: bool) -> Self {
         let clusters = Here::new(Mutex::default());
         Self { program: program.to_owned(), serves, redis: Mutex::default(), clusters }
-    }
-
-    /// What `spec` asks for, and how long it may take. One worker runs all R processes, so that what
-    /// they share is fetched once.
-    #[must_use]
-    pub fn wish(spec: &Spec, programs: &Programs) -> (Wish, Policy) {
-        let wish = Wish {
-            name: spec.name.clone(),
-            least: 1,
-            most: 1,
-            slots: spec.total_slots(),
-            cpu: None,
-            memory: None,
-            image: None,
-            environment: BTreeMap::new(),
-            r: programs.r.clone(),
-            redis: spec.redis.clone(),
-        };
-        let policy = Policy {
-            server: Duration::from_secs(20),
-            join: Duration::from_secs(60),
-            look: Duration::from_millis(5),
-            ..Policy::default()
-        };
-        (wish, policy)
     }
 
     /// From now on a worker of `cluster` that ends unasked is started again, at most five times within
