@@ -3,27 +3,32 @@
 #' Starts the R processes that [foreach::%dopar%] will use once the cluster is
 #' registered with [registerDoRustBatch()], and the Redis that queues their
 #' work. Whatever can be wrong is checked before anything is started; if a step
-#' fails, what was begun is taken down. R processes that die are started again,
-#' and so is what runs them, up to five times within a minute.
+#' fails, or the start is interrupted, what was begun is taken down. R processes
+#' that die are started again, and so is what runs them, up to five times within
+#' a minute. While it waits, a `message()` says what the workers are doing.
 #'
 #' This function stands before [parallel::makeCluster()]: with `type`, or with
 #' several host names, it hands its arguments on to that one, so scripts that
 #' mean `parallel`'s clusters go on working.
 #'
 #' @param spec What to start: nothing (as many R processes as the machine has
-#'   processors); their number, from 1 to 1024; the path of a `cluster.json`; or
-#'   a list with the fields of one.
+#'   processors); their number, from 1 to 1024; the path of a `cluster.json`; a
+#'   cluster in containers, from [dockerCluster()]; or a list with the fields of
+#'   a `cluster.json`.
 #' @param ... Further fields of a `cluster.json`, by name: `provider` (text,
-#'   `"local"`), `name` (text: letters, digits, `-` and `_`), `workers` (number
-#'   of workers), `slots` (R processes for each worker, 1 unless given) and
-#'   `rCommand` (path of the R to run).
+#'   `"local"` or `"docker"`), `name` (text: letters, digits, `-` and `_`),
+#'   `workers` (number of workers; in containers also `c(min = 2, max = 10)`),
+#'   `slots` (R processes for each worker, 1 unless given), `rCommand` (path of
+#'   the R to run), and those of [dockerCluster()].
 #' @param type The type of a cluster of package `parallel`, such as `"PSOCK"`.
 #' @param redis The URL of your own Redis, `"redis://host:6379"` or
 #'   `"rediss://user:password@host:6380"` (TLS, with a certificate from an
 #'   authority that browsers trust). Without it the cluster has a private one,
-#'   started from the `redis-server` or `valkey-server` on the `PATH`.
+#'   started from the `redis-server` or `valkey-server` on the `PATH`, or in a
+#'   container.
 #' @return A cluster. It stops when it is given to [stopCluster()], when nothing
-#'   refers to it any more, and when R ends.
+#'   refers to it any more, and when R ends; one in containers stays with
+#'   `stopOnExit = FALSE`, and [getCluster()] finds it.
 #' @section Errors: `rustBatch_error_config` (a file or field that is wrong, with
 #'   the elements `file`, `field`, `found`, `allowed`),
 #'   `rustBatch_error_workers`, `rustBatch_error_provider`,
@@ -31,8 +36,9 @@
 #'   `rustBatch_error_foreign` (something else than Redis answers),
 #'   `rustBatch_error_untrusted` (its certificate is not the one of that host),
 #'   `rustBatch_error_version`, `rustBatch_error_credentials`,
-#'   `rustBatch_error_setting`, `rustBatch_error_provision` and
-#'   `rustBatch_error_timed_out`. All have the class `rustBatch_error`.
+#'   `rustBatch_error_setting`, `rustBatch_error_provision` (a step that failed,
+#'   with what the provider said) and `rustBatch_error_timed_out` (with what each
+#'   worker was doing). All have the class `rustBatch_error`.
 #' @section Warnings: `rustBatch_warning_plain`, where `redis` is on another
 #'   host and not encrypted: then others on the way can see its password. All
 #'   have the class `rustBatch_warning`.
@@ -48,15 +54,16 @@ makeCluster <- function(spec = NULL, ..., type = NULL, redis = NULL) {
     arguments <- c(list(spec = spec, type = type), list(...))
     return(do.call(parallel::makeCluster, arguments[!vapply(arguments, is.null, NA)]))
   }
-  if (.Platform$OS.type == "windows") {
-    abort("provider", paste0(
-      "The provider `local` does not run on Windows\n",
-      "* Run R in the Windows Subsystem for Linux (WSL)."
-    ))
-  }
-  fields <- c(list(...), list(redis = redis))
+  wanted <- wanted_cluster(spec, list(...), redis)
+  check_system(wanted)
+  warn_of_plain(cluster_exposed(wanted$file, wanted$fields))
+  await_cluster(cluster_begin(wanted$file, wanted$fields, programs()))
+}
+
+# What makeCluster() and its like were asked for: the path of a file, or the fields of one.
+wanted_cluster <- function(spec, further, redis = NULL) {
+  fields <- c(further, list(redis = redis))
   fields <- fields[!vapply(fields, is.null, NA)]
-  file <- NULL
   if (is.character(spec) && length(spec) == 1L && !is.na(spec)) {
     if (length(fields)) {
       abort("config", paste0(
@@ -64,16 +71,46 @@ makeCluster <- function(spec = NULL, ..., type = NULL, redis = NULL) {
         "* Write it into `", spec, "`, or give all fields as arguments."
       ), list(file = spec, field = names(fields)[1]))
     }
-    file <- path.expand(spec)
-  } else if (is.list(spec)) {
+    return(list(file = path.expand(spec), fields = NULL))
+  }
+  if (is.list(spec)) {
     fields <- c(spec, fields)
   } else if (!is.null(spec)) {
     fields <- c(list(workers = spec), fields)
   }
-  if (is.null(file)) check_fields(fields)
-  warn_of_plain(cluster_exposed(file, fields))
-  pointer <- cluster_start(file, fields, worker_executable(), file.path(R.home("bin"), "R"))
-  structure(list(pointer = pointer), class = c("rustBatchCluster", "cluster"))
+  check_fields(fields)
+  # c(min = 1, max = 5) is meant like list(min = 1, max = 5).
+  named <- vapply(fields, function(field) is.atomic(field) && !is.null(names(field)), NA)
+  fields[named] <- lapply(fields[named], as.list)
+  list(file = NULL, fields = fields)
+}
+
+check_system <- function(wanted) {
+  local <- is.null(wanted$file) && (wanted$fields$provider %||% "local") == "local"
+  if (local && .Platform$OS.type == "windows") {
+    abort("provider", paste0(
+      "The provider `local` does not run on Windows\n",
+      "* Run R in the Windows Subsystem for Linux (WSL), or use containers: `dockerCluster()`."
+    ))
+  }
+}
+
+`%||%` <- function(value, usual) if (is.null(value)) usual else value
+
+# The cluster that was begun, when it stands. Says meanwhile what there is to say.
+await_cluster <- function(begun) {
+  while (!is.null(lines <- cluster_news(begun))) {
+    for (line in lines) message(line)
+  }
+  structure(list(pointer = cluster_take(begun)), class = c("rustBatchCluster", "cluster"))
+}
+
+programs <- function() {
+  c(
+    system.file("bin", "rustbatch-worker", package = "rustBatch", mustWork = TRUE),
+    file.path(R.home("bin"), "R"),
+    as.character(getRversion())
+  )
 }
 
 # A list without names would silently lose its fields, and one name twice one of its values.
@@ -108,19 +145,18 @@ warn_of_plain <- function(address) {
   ), list(address = address))
 }
 
-worker_executable <- function() {
-  system.file("bin", "rustbatch-worker", package = "rustBatch", mustWork = TRUE)
-}
-
 #' Stop a cluster
 #'
-#' Ends the processes of a cluster, and its private Redis; a loop that runs on
+#' Ends the workers of a cluster, and its private Redis; a loop that runs on
 #' it is lost. A cluster that is stopped is left alone, so it may be stopped
 #' twice, and in `on.exit()`. A cluster of package `parallel` is handed on to
 #' [parallel::stopCluster()], which in turn stops ours.
 #'
-#' @param cl A cluster, from [makeCluster()] or from [parallel::makeCluster()].
+#' @param cl A cluster, from [makeCluster()], [getCluster()] or
+#'   [parallel::makeCluster()].
 #' @return `NULL`, invisibly.
+#' @section Errors: `rustBatch_error_provision` where something of it could not be
+#'   removed, which [cleanupClusters()] tries again.
 #' @examplesIf nzchar(Sys.which("redis-server"))
 #' cluster <- makeCluster(1)
 #' stopCluster(cluster)
@@ -138,7 +174,7 @@ stopCluster <- function(cl = NULL) {
 #' @exportS3Method parallel::stopCluster
 stopCluster.rustBatchCluster <- function(cl = NULL) { # nolint: object_name_linter.
   # A cluster from a saved session has nothing that could be stopped.
-  tryCatch(cluster_stop(cl$pointer), rustBatch_error_closed = function(e) NULL)
+  tryCatch(cluster_stop(cl$pointer, FALSE), rustBatch_error_closed = function(e) NULL)
   invisible(NULL)
 }
 
@@ -155,11 +191,21 @@ format.rustBatchCluster <- function(x, ...) {
     rustBatch_error_closed = function(e) NULL
   )
   if (is.null(about)) return("<rustBatch cluster> of an R session that has ended")
-  name <- if (nzchar(about$name)) about$name else about$id
-  noun <- if (about$slots == 1L) "R process" else "R processes"
   c(
-    paste0("<rustBatch cluster> ", name, ": ", about$state),
-    paste0("  ", about$slots, " ", noun, " on this machine (provider local)"),
-    paste0("  Redis at ", about$server)
+    paste0("<rustBatch cluster> ", about$id, ": ", about$state),
+    paste0("  ", places(about)),
+    if (nzchar(about$server)) paste0("  Redis at ", about$server)
+  )
+}
+
+# How many R processes there are, and where.
+places <- function(about) {
+  count <- function(n, noun, nouns) paste(n, if (n == 1L) noun else nouns)
+  if (about$provider == "local") {
+    return(paste(count(about$slots, "R process", "R processes"), "on this machine (provider local)"))
+  }
+  paste0(
+    about$running, " of ", count(about$expected, "worker", "workers"), " with ",
+    count(about$slots, "R process", "R processes"), " each (provider ", about$provider, ")"
   )
 }

@@ -1,28 +1,17 @@
 # Generated from src/rust/bridge by tools/document. Do not edit by hand.
 
-# Starts a cluster: checks everything that can be checked, then its Redis, then its workers. `file`
-# is the path of a `cluster.json` or `NULL`; then `fields` are its fields. Returns a pointer.
-cluster_start <- function(file, fields, worker, r) {
-  unwrap(.Call(wrap__cluster_start, file, fields, worker, r))
-}
-
-# The address of the Redis that a cluster would use, where others can see what is said to it; else
-# `NULL`. Asks nobody.
-cluster_exposed <- function(file, fields) {
-  unwrap(.Call(wrap__cluster_exposed, file, fields))
-}
-
 # Fails when a cluster can't run a loop: it has been stopped, is lost, or is another process'.
 cluster_check <- function(cluster) {
   unwrap(.Call(wrap__cluster_check, cluster))
 }
 
-# Stops a cluster; one that is stopped, or another process', is left alone.
-cluster_stop <- function(cluster) {
-  unwrap(.Call(wrap__cluster_stop, cluster))
+# Stops a cluster; one that is stopped, or another process', is left alone. With `leave` it is only
+# forgotten by this process.
+cluster_stop <- function(cluster, leave) {
+  unwrap(.Call(wrap__cluster_stop, cluster, leave))
 }
 
-# What there is to say of a cluster.
+# What there is to say of a cluster. Asks nobody.
 cluster_describe <- function(cluster) {
   unwrap(.Call(wrap__cluster_describe, cluster))
 }
@@ -36,6 +25,52 @@ export_object <- function(cluster, value) {
 # Puts an export that Redis has lost there again, and tells the worker that asked for it.
 export_again <- function(cluster, value, worker) {
   unwrap(.Call(wrap__export_again, cluster, value, worker))
+}
+
+# From now on there shall be from `least` to `most` workers.
+fleet_resize <- function(cluster, least, most) {
+  unwrap(.Call(wrap__fleet_resize, cluster, least, most))
+}
+
+# Looks at the cluster now, so that what is known of it is new.
+fleet_look <- function(cluster) {
+  unwrap(.Call(wrap__fleet_look, cluster))
+}
+
+# The instances: their names, roles, states, and what there is to say of each.
+fleet_instances <- function(cluster) {
+  unwrap(.Call(wrap__fleet_instances, cluster))
+}
+
+# The last `tail` lines that an instance wrote.
+fleet_logs <- function(cluster, instance, tail) {
+  unwrap(.Call(wrap__fleet_logs, cluster, instance, tail))
+}
+
+# The command that opens a shell in an instance, with its arguments; empty where there is none.
+fleet_shell <- function(cluster, instance) {
+  unwrap(.Call(wrap__fleet_shell, cluster, instance))
+}
+
+# Starts the server of a cluster, or stops it.
+fleet_serve <- function(cluster, start) {
+  unwrap(.Call(wrap__fleet_serve, cluster, start))
+}
+
+# Whether the server of a cluster runs.
+fleet_serves <- function(cluster) {
+  unwrap(.Call(wrap__fleet_serves, cluster))
+}
+
+# The clusters of which something is left at the provider of `file` or `fields`: their ids, when they
+# were made, in seconds since 1970, and how many instances they have.
+clusters_find <- function(file, fields, programs) {
+  unwrap(.Call(wrap__clusters_find, file, fields, programs))
+}
+
+# Removes what is left of these clusters. Returns what was removed, and what could not be.
+clusters_remove <- function(ids, file, fields, programs) {
+  unwrap(.Call(wrap__clusters_remove, ids, file, fields, programs))
 }
 
 # Opens a job. `head` is the list that the evaluator loads first, `body` the objects that it loads
@@ -66,6 +101,11 @@ job_wait <- function(cluster, job) {
 # this returns. One that has ended is left alone.
 job_close <- function(job, wait) {
   unwrap(.Call(wrap__job_close, job, wait))
+}
+
+# Waits, as R ends, until the clusters that end with it are gone.
+package_farewell <- function() {
+  unwrap(.Call(wrap__package_farewell))
 }
 
 # Stops the background threads.
@@ -131,4 +171,34 @@ probe_pointer <- function() {
 # Uses such a pointer: fails in a forked child of the process that made it.
 probe_pointed <- function(pointer) {
   unwrap(.Call(wrap__probe_pointed, pointer))
+}
+
+# Begins to start a cluster, after everything that can be checked without asking anybody. `file` is
+# the path of a `cluster.json` or `NULL`; then `fields` are its fields. `programs` are the paths of
+# `rustbatch-worker` and of R, and R's version. Returns a pointer for `cluster_news()`.
+cluster_begin <- function(file, fields, programs) {
+  unwrap(.Call(wrap__cluster_begin, file, fields, programs))
+}
+
+# Begins to look for the cluster that is called `name`, or has this id, at the provider of `file`
+# or `fields`. With `stop` it is stopped when R ends. Returns a pointer for `cluster_news()`.
+cluster_attach <- function(name, file, fields, programs, stop) {
+  unwrap(.Call(wrap__cluster_attach, name, file, fields, programs, stop))
+}
+
+# Waits for a moment for what there is to say of a start: lines, none perhaps; `NULL` when the
+# cluster can be taken.
+cluster_news <- function(begun) {
+  unwrap(.Call(wrap__cluster_news, begun))
+}
+
+# The cluster that has started.
+cluster_take <- function(begun) {
+  unwrap(.Call(wrap__cluster_take, begun))
+}
+
+# The address of the Redis that a cluster would use, where others can see what is said to it; else
+# `NULL`. Asks nobody.
+cluster_exposed <- function(file, fields) {
+  unwrap(.Call(wrap__cluster_exposed, file, fields))
 }

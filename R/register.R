@@ -35,12 +35,7 @@
 #' stopCluster(cluster)
 #' @export
 registerDoRustBatch <- function(cluster) {
-  if (!inherits(cluster, "rustBatchCluster")) {
-    abort("cluster", paste0(
-      "`cluster` is ", what_it_is(cluster), ", not a cluster of rustBatch\n",
-      "* Make one with `cluster <- rustBatch::makeCluster()`."
-    ))
-  }
+  check_ours(cluster)
   cluster_check(cluster$pointer)
   setDoPar(dopar, cluster, dopar_info)
   invisible(cluster)
@@ -48,10 +43,16 @@ registerDoRustBatch <- function(cluster) {
 
 dopar_info <- function(data, item) {
   switch(item,
-    workers = cluster_describe(data$pointer)$slots,
+    workers = slots_of(data),
     name = "doRustBatch",
     version = as.character(utils::packageVersion("rustBatch"))
   )
+}
+
+# How many R processes a cluster shall have.
+slots_of <- function(cluster) {
+  about <- cluster_describe(cluster$pointer)
+  as.integer(about$slots * about$expected)
 }
 
 what_it_is <- function(x) {

@@ -1,21 +1,19 @@
-//! Clusters: started, looked at, stopped.
+//! Clusters as R holds them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use extendr_api::prelude::*;
-use rustbatch_protocol::bootstrap::Address;
 use rustbatch_protocol::{BlobRef, ClusterId};
-use rustbatch_provision::lifecycle::{self, Progress, Redis, Up};
-use rustbatch_provision::{Local, Programs, Spec};
+use rustbatch_provision::lifecycle::{Redis, Standing, Up};
+use rustbatch_provision::{Error, Place};
 use rustbatch_queue::Client;
 
 use crate::boundary::entry;
-use crate::failure::{Failure, Raised};
+use crate::failure::Failure;
 use crate::runtime::{self, Origin};
-use crate::{config, values};
+use crate::values;
 
 /// The way out when a cluster is no more.
 const AGAIN: &str =
@@ -29,27 +27,75 @@ pub struct Cluster {
     parts: RefCell<Option<Parts>>,
     /// The blobs of the objects that have been exported, by their digest in memory.
     exported: RefCell<HashMap<[u8; 32], BlobRef>>,
-    id: ClusterId,
-    name: Option<String>,
-    server: String,
-    slots: u32,
+    about: About,
+    /// How many workers there may be.
+    most: Cell<u32>,
 }
 
-struct Parts {
-    up: Up<Local, Redis>,
-    local: Arc<Local>,
-    client: Client,
+/// What does not change.
+pub struct About {
+    /// The cluster's id.
+    pub id: ClusterId,
+    /// The provider's name.
+    pub provider: &'static str,
+    /// How many R processes a worker.
+    pub slots: u32,
+    /// How many workers there may be, at first.
+    pub most: u32,
+    /// Whether the cluster is stopped when R ends, or forgets it.
+    pub stop_on_exit: bool,
+}
+
+/// What there is of a cluster that has not been stopped.
+pub struct Parts {
+    /// Keeps it up.
+    pub up: Arc<Up<Place, Redis>>,
+    /// The provider.
+    pub place: Arc<Place>,
+    /// Has its jobs done.
+    pub client: Client,
 }
 
 impl Cluster {
+    /// A cluster of this process.
+    pub fn new(parts: Parts, about: About) -> Self {
+        Self {
+            origin: Origin::here(),
+            parts: RefCell::new(Some(parts)),
+            exported: RefCell::default(),
+            most: Cell::new(about.most),
+            about,
+        }
+    }
+
     /// The client of a cluster that has not been stopped.
     ///
     /// # Errors
     /// Of the kind `closed`, or `forked` in a forked child.
     pub fn client(&self) -> Result<Client, Failure> {
+        self.with(|parts| parts.client.clone())
+    }
+
+    /// What keeps up a cluster that has not been stopped.
+    ///
+    /// # Errors
+    /// Of the kind `closed`, or `forked` in a forked child.
+    pub fn up(&self) -> Result<Arc<Up<Place, Redis>>, Failure> {
+        self.with(|parts| Arc::clone(&parts.up))
+    }
+
+    /// The provider of a cluster that has not been stopped.
+    ///
+    /// # Errors
+    /// Of the kind `closed`, or `forked` in a forked child.
+    pub fn place(&self) -> Result<Arc<Place>, Failure> {
+        self.with(|parts| Arc::clone(&parts.place))
+    }
+
+    fn with<T>(&self, part: impl FnOnce(&Parts) -> T) -> Result<T, Failure> {
         self.origin.check("cluster")?;
         match &*self.parts.borrow() {
-            Some(parts) => Ok(parts.client.clone()),
+            Some(parts) => Ok(part(parts)),
             None => Err(Failure::new("closed", format!("The cluster has been stopped\n{AGAIN}"))),
         }
     }
@@ -64,28 +110,46 @@ impl Cluster {
         self.exported.borrow_mut().insert(digest, blob);
     }
 
-    /// How many R processes it has.
+    /// How many R processes it may have.
     pub fn slots(&self) -> u32 {
-        self.slots
+        self.most.get() * self.about.slots
     }
 
-    /// Fails when a process of the cluster has ended unasked and is not started again.
+    /// From now on it may have so many workers.
+    pub fn resized(&self, most: u32) {
+        self.most.set(most);
+    }
+
+    /// Fails when the cluster can't work any more: a process has ended unasked and is not started
+    /// again, or its server has been stopped.
     ///
     /// # Errors
-    /// Of the kind `lost`, with the process' last words.
+    /// Of the kind `lost`, with the process' last words; of the kind `paused`.
     pub fn check_alive(&self) -> Result<(), Failure> {
-        match self.lost() {
-            Some(words) => Err(Failure::new("lost", words)),
-            None => Ok(()),
+        if let Some(words) = self.lost() {
+            return Err(Failure::new("lost", words));
         }
+        if self.standing().is_some_and(|standing| standing.paused) {
+            let text = "The cluster's server has been stopped\n* Start it: `startServer(cluster)`.";
+            return Err(Failure::new("paused", text));
+        }
+        Ok(())
+    }
+
+    fn standing(&self) -> Option<Standing> {
+        let parts = self.parts.borrow();
+        self.origin.is_here().then(|| Some(parts.as_ref()?.up.standing()))?
     }
 
     /// How a process of the cluster has ended unasked.
     fn lost(&self) -> Option<String> {
-        if !self.origin.is_here() {
-            return None;
-        }
-        let words = self.parts.borrow().as_ref()?.local.died(&self.id)?;
+        let died = match &*self.parts.borrow() {
+            Some(parts) if self.origin.is_here() => {
+                parts.place.local().and_then(|local| local.died(&self.about.id))
+            }
+            _ => None,
+        };
+        let words = died.or_else(|| self.standing()?.lost)?;
         Some(format!("The cluster is lost: {words}\n{AGAIN}"))
     }
 
@@ -93,91 +157,68 @@ impl Cluster {
         if !self.origin.is_here() {
             return "another process'";
         }
-        match &*self.parts.borrow() {
+        match self.standing() {
             None => "stopped",
             Some(_) if self.lost().is_some() => "lost",
+            Some(Standing { paused: true, .. }) => "its server has been stopped",
             Some(_) => "running",
         }
+    }
+
+    /// The parts, which the cluster has no more then; nothing where it is stopped, or another process'.
+    fn take(&self) -> Option<Parts> {
+        if self.origin.is_here() { self.parts.take() } else { None }
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let parts = self.parts.take();
         if !self.origin.is_here() {
-            std::mem::forget(parts);
+            std::mem::forget(self.parts.take());
+            return;
         }
+        let Some(Parts { up, place, .. }) = self.take() else { return };
+        if place.local().is_some() {
+            // Its processes die with what is dropped here, at once.
+            return;
+        }
+        let stop = self.about.stop_on_exit;
+        runtime::farewell(async move {
+            // Nobody is there to be told.
+            let _ = if stop { up.stop().await.map(drop) } else { up.leave().await };
+        });
     }
 }
 
-/// Starts a cluster: checks everything that can be checked, then its Redis, then its workers. `file`
-/// is the path of a `cluster.json` or `NULL`; then `fields` are its fields. Returns a pointer.
+/// Stops a cluster; one that is stopped, or another process', is left alone. With `leave` it is only
+/// forgotten by this process.
 #[extendr]
-fn cluster_start(file: Robj, fields: Robj, worker: Robj, r: Robj) -> Robj {
-    entry(|| {
-        let spec = config::read(&file, &fields)?;
-        let r =
-            spec.r_command.clone().map_or_else(|| values::text_of(&r).map(PathBuf::from), Ok)?;
-        let programs = Programs { worker: values::text_of(&worker)?.into(), r };
-        let (name, slots) = (spec.name.clone(), spec.total_slots());
-        let parts = runtime::run(start(spec, programs))?;
-        let access = parts.up.access();
-        Ok(values::pointer(Cluster {
-            origin: Origin::here(),
-            parts: RefCell::new(Some(parts)),
-            exported: RefCell::default(),
-            id: access.cluster,
-            name,
-            server: access.server.address.to_string(),
-            slots,
-        }))
-    })
-}
-
-/// The address of the Redis that a cluster would use, where others can see what is said to it; else
-/// `NULL`. Asks nobody.
-#[extendr]
-fn cluster_exposed(file: Robj, fields: Robj) -> Robj {
-    entry(|| {
-        let spec = config::read(&file, &fields)?;
-        match spec.redis.map(|server| server.address).filter(Address::is_exposed) {
-            Some(address) => values::text(&address.to_string()),
-            None => Ok(values::null()),
-        }
-    })
-}
-
-async fn start(spec: Spec, programs: Programs) -> Result<Parts, Raised> {
-    let local = Arc::new(Local::new(&programs.worker, spec.redis.is_none()));
-    let (wish, policy) = Local::wish(&spec, &programs);
-    let provider = Arc::clone(&local);
-    let up = lifecycle::start(provider, Redis, wish, policy, Progress::default()).await?;
-    let client = (*up.register().await?).clone();
-    let (tell, mut deaths) = tokio::sync::mpsc::unbounded_channel();
-    local.keep(&up.access().cluster, &tell);
-    let mourner = client.clone();
-    // Ends with the keeping of the worker.
-    tokio::spawn(async move {
-        while let Some(worker) = deaths.recv().await {
-            // Where that fails, its lease runs out.
-            let _ = mourner.bury(&worker).await;
-        }
-    });
-    Ok(Parts { up, local, client })
-}
-
-/// Stops a cluster; one that is stopped, or another process', is left alone.
-#[extendr]
-fn cluster_stop(cluster: Robj) -> Robj {
+fn cluster_stop(cluster: Robj, leave: bool) -> Robj {
     entry(|| {
         let cluster = values::pointed::<Cluster>(&cluster)?;
-        let parts = if cluster.origin.is_here() { cluster.parts.take() } else { None };
-        if let Some(Parts { up, client, .. }) = parts {
-            drop(client);
+        if let Some(Parts { up, .. }) = cluster.take() {
             // An interrupt does not cut it in two.
-            runtime::run(up.stop())?;
+            runtime::run(async move {
+                match leave {
+                    true => up.leave().await,
+                    false => left(up.stop().await?.left),
+                }
+            })?;
         }
         Ok(values::null())
+    })
+}
+
+/// What could not be removed is an error.
+fn left(left: Vec<(String, String)>) -> std::result::Result<(), Error> {
+    if left.is_empty() {
+        return Ok(());
+    }
+    let all: Vec<_> = left.into_iter().map(|(what, why)| format!("{what} ({why})")).collect();
+    Err(Error::Refused {
+        what: "remove all of the cluster".into(),
+        reason: all.join("; "),
+        way: "Try again: `cleanupClusters()`.".into(),
     })
 }
 
@@ -192,16 +233,26 @@ fn cluster_check(cluster: Robj) -> Robj {
     })
 }
 
-/// What there is to say of a cluster.
+/// What there is to say of a cluster. Asks nobody.
 #[extendr]
 fn cluster_describe(cluster: Robj) -> Robj {
     entry(|| {
         let cluster = values::pointed::<Cluster>(&cluster)?;
+        let About { id, provider, slots, .. } = &cluster.about;
+        let numbers = cluster.standing().unwrap_or_default().numbers;
+        let server = match &*cluster.parts.borrow() {
+            Some(parts) if cluster.origin.is_here() => parts.up.access().server.address.to_string(),
+            _ => String::new(),
+        };
+        let count = |n: u32| values::integers(&[n.cast_signed()]);
         values::named_list(&[
-            ("id", values::text(cluster.id.as_str())?),
-            ("name", values::text(cluster.name.as_deref().unwrap_or(""))?),
-            ("server", values::text(&cluster.server)?),
-            ("slots", values::integers(&[cluster.slots.cast_signed()])?),
+            ("id", values::text(id.as_str())?),
+            ("provider", values::text(provider)?),
+            ("server", values::text(&server)?),
+            ("slots", count(*slots)?),
+            ("expected", count(numbers.expected)?),
+            ("initializing", count(numbers.initializing)?),
+            ("running", count(numbers.running)?),
             ("state", values::text(cluster.state())?),
         ])
     })
@@ -209,8 +260,6 @@ fn cluster_describe(cluster: Robj) -> Robj {
 
 extendr_module! {
     mod cluster;
-    fn cluster_start;
-    fn cluster_exposed;
     fn cluster_check;
     fn cluster_stop;
     fn cluster_describe;

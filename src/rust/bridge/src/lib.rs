@@ -21,21 +21,25 @@ pub mod values;
 // The entry points.
 mod cluster;
 mod export;
+mod fleet;
 mod job;
 mod package;
 mod probe;
+mod start;
 
 /// The table of the entry points, which R is given when it loads the library.
 mod entry_points {
-    use super::{cluster, export, job, package, probe};
+    use super::{cluster, export, fleet, job, package, probe, start};
     use extendr_api::prelude::*;
 
     extendr_module! {
         mod rustbatch;
         use cluster;
         use export;
+        use fleet;
         use job;
         use package;
         use probe;
+        use start;
     }
 }

@@ -14,7 +14,17 @@ fn package_unload() -> Robj {
     })
 }
 
+/// Waits, as R ends, until the clusters that end with it are gone.
+#[extendr]
+fn package_farewell() -> Robj {
+    entry(|| {
+        runtime::say_farewell();
+        Ok(values::null())
+    })
+}
+
 extendr_module! {
     mod package;
+    fn package_farewell;
     fn package_unload;
 }

@@ -13,11 +13,11 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::boundary::from_panic;
 use crate::failure::{Failure, Raised};
-use crate::interrupt::wait;
+use crate::interrupt::{TICK, wait};
 
 const THREADS: usize = 2;
 
@@ -118,23 +118,48 @@ where
     T: Send + 'static,
     E: Into<Failure> + Send + 'static,
 {
-    let handle = handle()?;
-    let (answer, inbox) = mpsc::sync_channel(1);
-    let task = handle.spawn(future);
-    let _guard = Aborted(task.abort_handle());
-    handle.spawn(async move {
-        // Nobody listens after an interrupt.
-        let _ = answer.send(task.await);
-    });
-    let answer = loop {
-        match wait(&inbox, Some(Instant::now() + LOOK))? {
-            Some(answer) => break answer,
+    let pending = Pending::begin(future)?;
+    loop {
+        match pending.wait()? {
+            Some(value) => return Ok(value),
             None => watch()?,
         }
-    };
-    match answer {
-        Ok(result) => result.map_err(Into::into),
-        Err(ended) => Err(ended_early(ended).into()),
+    }
+}
+
+/// A future that runs on the background threads. Dropping it aborts it, as an interrupt does.
+pub struct Pending<T, E> {
+    inbox: mpsc::Receiver<Result<Result<T, E>, tokio::task::JoinError>>,
+    _guard: Aborted,
+}
+
+impl<T, E> Pending<T, E>
+where
+    T: Send + 'static,
+    E: Into<Failure> + Send + 'static,
+{
+    /// Begins it.
+    pub fn begin(
+        future: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<Self, Failure> {
+        let handle = handle()?;
+        let (answer, inbox) = mpsc::sync_channel(1);
+        let task = handle.spawn(future);
+        let _guard = Aborted(task.abort_handle());
+        handle.spawn(async move {
+            // Nobody listens after an interrupt.
+            let _ = answer.send(task.await);
+        });
+        Ok(Self { inbox, _guard })
+    }
+
+    /// Waits for [`LOOK`], open to Ctrl-C: the value, once, or nothing yet.
+    pub fn wait(&self) -> Result<Option<T>, Failure> {
+        match wait(&self.inbox, Some(Instant::now() + LOOK))? {
+            None => Ok(None),
+            Some(Ok(result)) => result.map(Some).map_err(Into::into),
+            Some(Err(ended)) => Err(ended_early(ended).into()),
+        }
     }
 }
 
@@ -151,6 +176,34 @@ fn ended_early(ended: tokio::task::JoinError) -> Raised {
     match ended.try_into_panic() {
         Ok(panic) => from_panic(panic.as_ref(), None),
         Err(_) => Raised::new("cancelled", "The background task was cancelled."),
+    }
+}
+
+/// What has to be done before R ends, and goes on in the background until then.
+static FAREWELLS: Mutex<Vec<(Origin, JoinHandle<()>)>> = Mutex::new(Vec::new());
+
+/// How long R's end waits for that.
+const LAST: Duration = Duration::from_secs(60);
+
+/// Does something in the background that R's end waits for, within [`LAST`]. Never blocks.
+pub fn farewell(future: impl Future<Output = ()> + Send + 'static) {
+    // Without threads there is nothing that could be done.
+    if let Ok(handle) = handle() {
+        let mut all = FAREWELLS.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(_, task)| !task.is_finished());
+        all.push((Origin::here(), handle.spawn(future)));
+    }
+}
+
+/// Waits for the last time for what [`farewell`] began. A forked child waits for nothing.
+pub fn say_farewell() {
+    let all = mem::take(&mut *FAREWELLS.lock().unwrap_or_else(PoisonError::into_inner));
+    let deadline = Instant::now() + LAST;
+    let ours = all.into_iter().filter(|(origin, _)| origin.is_here());
+    for (_, task) in ours {
+        while !task.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(TICK);
+        }
     }
 }
 

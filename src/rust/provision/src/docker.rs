@@ -50,6 +50,15 @@ impl Docker {
         Self { program, context }
     }
 
+    /// The command that opens a shell in a container, with its arguments.
+    #[must_use]
+    pub fn shell(&self, container: &str) -> Vec<String> {
+        let context = self.context.iter().flat_map(|name| ["--context", name]);
+        let words = ["exec", "--interactive", "--tty", container, "sh"];
+        let all = [self.program.as_str()].into_iter().chain(context).chain(words);
+        all.map(str::to_owned).collect()
+    }
+
     /// The daemon's version. Cancel-safe.
     ///
     /// # Errors

@@ -14,15 +14,13 @@ pub mod register;
 mod remains;
 mod server;
 mod start;
+mod wish;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex as Slot, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use rustbatch_protocol::bootstrap::Server;
 use rustbatch_protocol::{ClusterId, ClusterKey};
-use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
@@ -33,79 +31,7 @@ use fleet::{Fleet, again};
 pub use record::attach;
 pub use register::{Door, Redis, Register};
 pub use remains::{cleanup, find, named};
-
-/// The cluster that is wanted.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Wish {
-    /// What it is called; a part of its id.
-    pub name: Option<String>,
-    /// How many instances with workers there are at least, and at the start.
-    pub least: u32,
-    /// How many there are at most, when much waits; `least` where the number stays.
-    pub most: u32,
-    /// How many R processes a worker.
-    pub slots: u32,
-    /// Processors of an instance, in thousandths; the provider's usual size when absent.
-    pub cpu: Option<u32>,
-    /// Memory of an instance, in MiB; the provider's usual size when absent.
-    pub memory: Option<u64>,
-    /// The container's image; the provider's usual one when absent.
-    pub image: Option<String>,
-    /// The environment of a worker, by name. No secret stands in it.
-    pub environment: BTreeMap<String, String>,
-    /// The R of the workers.
-    pub r: PathBuf,
-    /// A Redis that runs already; a server is launched where there is none.
-    pub redis: Option<Server>,
-}
-
-/// How long is waited, and how often tried.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Policy {
-    /// Whether a start waits until all workers have joined; else until the first has.
-    pub all: bool,
-    /// How long the server may take to run.
-    pub server: Duration,
-    /// How long a worker may take to join.
-    pub join: Duration,
-    /// How often it is looked at the instances during a start.
-    pub look: Duration,
-    /// How often it is looked at them when the cluster stands.
-    pub rest: Duration,
-    /// How long an instance may be unknown to its provider after it was launched.
-    pub unlisted: Duration,
-    /// How long a worker that had joined may be without a lease before its instance is replaced.
-    pub silent: Duration,
-    /// How long there may be more workers than are needed.
-    pub linger: Duration,
-    /// How often a call that was [`Error::Busy`] is made again.
-    pub tries: usize,
-    /// The first pause before that, and before what died is replaced again; it doubles.
-    pub pause: Duration,
-    /// How long instances without a life line stay without work, in whole seconds.
-    pub idle: Duration,
-    /// How long they stay in any case, in whole seconds.
-    pub life: Duration,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            all: false,
-            server: Duration::from_secs(300),
-            join: Duration::from_secs(300),
-            look: Duration::from_secs(1),
-            rest: Duration::from_secs(1),
-            unlisted: Duration::from_secs(60),
-            silent: Duration::from_secs(60),
-            linger: Duration::from_secs(60),
-            tries: 5,
-            pause: Duration::from_millis(500),
-            idle: Duration::from_secs(600),
-            life: Duration::from_secs(12 * 3600),
-        }
-    }
-}
+pub use wish::{Policy, Wish};
 
 /// Where lines for the user go: what is waited for, and what has changed.
 #[derive(Debug, Clone, Default)]
@@ -130,7 +56,7 @@ pub struct Access {
 }
 
 /// How many workers there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Numbers {
     /// How many there shall be.
     pub expected: u32,
@@ -140,10 +66,22 @@ pub struct Numbers {
     pub running: u32,
 }
 
+/// How a cluster was at the last look.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// How many workers there are.
+    pub numbers: Numbers,
+    /// Whether server and workers have been stopped on purpose.
+    pub paused: bool,
+    /// Why it is lost; `None` while it is kept up.
+    pub lost: Option<String>,
+}
+
 /// A cluster that stands. Dropping it takes it down, without waiting.
 pub struct Up<P: Provider, D: Door> {
-    parts: Option<Parts<P, D>>,
+    parts: Slot<Option<Parts<P, D>>>,
     access: watch::Receiver<Access>,
+    standing: watch::Receiver<Standing>,
     runtime: Handle,
 }
 
@@ -196,9 +134,11 @@ impl<P: Provider, D: Door> Up<P, D> {
         let (provider, cluster) = (Arc::clone(&fleet.provider), fleet.cluster.clone());
         let (wanted, unwanted) = watch::channel(());
         fleet.unwanted = unwanted;
+        fleet.publish();
+        let standing = fleet.standing.subscribe();
         let fleet = Arc::new(Mutex::new(fleet));
         let parts = Parts { provider, fleet, cluster, wanted, keeping: None };
-        Self { parts: Some(parts), access, runtime: Handle::current() }
+        Self { parts: Slot::new(Some(parts)), access, standing, runtime: Handle::current() }
     }
 
     /// What a client needs; another server's when the first is lost.
@@ -212,13 +152,14 @@ impl<P: Provider, D: Door> Up<P, D> {
     /// # Errors
     /// [`Error::Internal`] where there is none.
     pub async fn register(&self) -> Result<Arc<D::Register>, Error> {
-        self.parts()?.fleet.lock().await.register()
+        self.fleet()?.lock_owned().await.register()
     }
 
     /// From now on the cluster is kept up, in the background: see [`Up::pass`]. Once; to be called
     /// within a tokio runtime.
-    pub fn keep(&mut self) {
-        let Some(parts) = &mut self.parts else { return };
+    pub fn keep(&self) {
+        let mut parts = self.slot();
+        let Some(parts) = &mut *parts else { return };
         let mut unwanted = parts.wanted.subscribe();
         let fleet = Arc::clone(&parts.fleet);
         parts.keeping = Some(tokio::spawn(async move {
@@ -227,6 +168,7 @@ impl<P: Provider, D: Door> Up<P, D> {
                     let mut fleet = fleet.lock().await;
                     // What failed is tried again; what can't be mended is kept for who asks.
                     let _ = fleet.pass(Instant::now()).await;
+                    fleet.publish();
                     fleet.policy.rest
                 };
                 tokio::select! {
@@ -246,15 +188,25 @@ impl<P: Provider, D: Door> Up<P, D> {
     /// [`Error::Lost`] when all workers, or the server, have died and were replaced too often. Any
     /// other may be mended by the next look.
     pub async fn pass(&self, now: Instant) -> Result<(), Error> {
-        self.parts()?.fleet.lock().await.pass(now).await
+        let mut fleet = self.fleet()?.lock_owned().await;
+        let done = fleet.pass(now).await;
+        fleet.publish();
+        done
     }
 
-    /// Why the cluster is lost; `None` while it is kept up. Cancel-safe.
+    /// How many R processes a worker has, and how many workers there may be. Cancel-safe.
     ///
     /// # Errors
-    /// [`Error::Internal`].
-    pub async fn lost(&self) -> Result<Option<String>, Error> {
-        Ok(self.parts()?.fleet.lock().await.lost.clone())
+    /// [`Error::Internal`] where the cluster has been stopped, or left.
+    pub async fn size(&self) -> Result<(u32, u32), Error> {
+        let fleet = self.fleet()?.lock_owned().await;
+        Ok((fleet.wish.slots, fleet.wish.most))
+    }
+
+    /// How the cluster was at the last look. Asks nobody.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.standing.borrow().clone()
     }
 
     /// From now on there shall be so many workers at least, and at most, whoever keeps the cluster up:
@@ -263,8 +215,9 @@ impl<P: Provider, D: Door> Up<P, D> {
     /// # Errors
     /// Of the queue, which tells the others, and those of [`Provider::remember`].
     pub async fn resize(&self, least: u32, most: u32) -> Result<(), Error> {
-        let mut fleet = self.parts()?.fleet.lock().await;
+        let mut fleet = self.fleet()?.lock_owned().await;
         fleet.resize(least, most);
+        fleet.publish();
         if !fleet.paused {
             fleet.register()?.resize(least, most).await?;
         }
@@ -277,7 +230,10 @@ impl<P: Provider, D: Door> Up<P, D> {
     /// # Errors
     /// [`Error::Refused`] where the server is not ours; those of [`Provider::terminate`].
     pub async fn stop_server(&self) -> Result<(), Error> {
-        self.parts()?.fleet.lock().await.pause().await
+        let mut fleet = self.fleet()?.lock_owned().await;
+        let done = fleet.pause().await;
+        fleet.publish();
+        done
     }
 
     /// Starts server and workers again, which [`Up::stop_server`] has stopped, and waits for the
@@ -286,7 +242,10 @@ impl<P: Provider, D: Door> Up<P, D> {
     /// # Errors
     /// As [`start`]; then they are stopped again.
     pub async fn start_server(&self) -> Result<(), Error> {
-        self.parts()?.fleet.lock().await.resume().await
+        let mut fleet = self.fleet()?.lock_owned().await;
+        let done = fleet.resume().await;
+        fleet.publish();
+        done
     }
 
     /// Whether the server runs. Cancel-safe.
@@ -294,7 +253,7 @@ impl<P: Provider, D: Door> Up<P, D> {
     /// # Errors
     /// Those of [`Provider::instances`].
     pub async fn serves(&self) -> Result<bool, Error> {
-        self.parts()?.fleet.lock().await.serves().await
+        self.fleet()?.lock_owned().await.serves().await
     }
 
     /// The instances that are known, and how they are, each with its name for [`Up::logs`]. Cancel-safe.
@@ -303,17 +262,9 @@ impl<P: Provider, D: Door> Up<P, D> {
     /// Those of [`Provider::instances`].
     pub async fn instances(&self) -> Result<Vec<Instance>, Error> {
         let mut all: Vec<_> =
-            self.parts()?.fleet.lock().await.listed().await?.into_values().collect();
+            self.fleet()?.lock_owned().await.listed().await?.into_values().collect();
         all.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(all)
-    }
-
-    /// How many workers there are, as of the last look. Cancel-safe.
-    ///
-    /// # Errors
-    /// [`Error::Internal`].
-    pub async fn numbers(&self) -> Result<Numbers, Error> {
-        Ok(self.parts()?.fleet.lock().await.numbers())
     }
 
     /// What an instance wrote. Cancel-safe.
@@ -321,8 +272,11 @@ impl<P: Provider, D: Door> Up<P, D> {
     /// # Errors
     /// Those of [`Provider::logs`].
     pub async fn logs(&self, id: &InstanceId, query: &LogQuery) -> Result<Logs, Error> {
-        let parts = self.parts()?;
-        parts.provider.logs(&parts.cluster, id, query).await
+        let (provider, cluster) = match &*self.slot() {
+            Some(parts) => (Arc::clone(&parts.provider), parts.cluster.clone()),
+            None => return Err(gone()),
+        };
+        provider.logs(&cluster, id, query).await
     }
 
     /// Takes the cluster down, and says what was removed.
@@ -330,9 +284,9 @@ impl<P: Provider, D: Door> Up<P, D> {
     /// Cancel-safe: it goes on in the background.
     ///
     /// # Errors
-    /// Those of [`Provider::destroy`].
-    pub async fn stop(mut self) -> Result<Report, Error> {
-        let parts = self.parts.take().ok_or_else(gone)?;
+    /// Those of [`Provider::destroy`]; [`Error::Internal`] where it has been stopped, or left.
+    pub async fn stop(&self) -> Result<Report, Error> {
+        let parts = self.slot().take().ok_or_else(gone)?;
         let task = self.runtime.spawn(parts.end());
         task.await.map_err(|e| Error::Internal(e.to_string()))?
     }
@@ -341,15 +295,20 @@ impl<P: Provider, D: Door> Up<P, D> {
     /// work for them for a while. Cancel-safe: it goes on in the background.
     ///
     /// # Errors
-    /// [`Error::Internal`].
-    pub async fn leave(mut self) -> Result<(), Error> {
-        let parts = self.parts.take().ok_or_else(gone)?;
+    /// [`Error::Internal`] where it has been stopped, or left.
+    pub async fn leave(&self) -> Result<(), Error> {
+        let parts = self.slot().take().ok_or_else(gone)?;
         let task = self.runtime.spawn(async move { drop(parts.close().await) });
         task.await.map_err(|e| Error::Internal(e.to_string()))
     }
 
-    fn parts(&self) -> Result<&Parts<P, D>, Error> {
-        self.parts.as_ref().ok_or_else(gone)
+    fn fleet(&self) -> Result<Arc<Mutex<Fleet<P, D>>>, Error> {
+        self.slot().as_ref().map(|parts| Arc::clone(&parts.fleet)).ok_or_else(gone)
+    }
+
+    /// Held for a moment only.
+    fn slot(&self) -> MutexGuard<'_, Option<Parts<P, D>>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -359,7 +318,8 @@ fn gone() -> Error {
 
 impl<P: Provider, D: Door> Drop for Up<P, D> {
     fn drop(&mut self) {
-        if let Some(parts) = self.parts.take() {
+        let parts = self.slot().take();
+        if let Some(parts) = parts {
             self.runtime.spawn(parts.end());
         }
     }

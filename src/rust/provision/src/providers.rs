@@ -60,6 +60,16 @@ impl Place {
         }
     }
 
+    /// The command that opens a shell in an instance, with its arguments; empty where there is none to
+    /// be had.
+    #[must_use]
+    pub fn shell(&self, id: &InstanceId) -> Vec<String> {
+        match self {
+            Self::Local(_) => Vec::new(),
+            Self::Docker(containers) => containers.docker.shell(&id.0),
+        }
+    }
+
     /// The processes of this machine, where the provider is that.
     #[must_use]
     pub fn local(&self) -> Option<&Local> {

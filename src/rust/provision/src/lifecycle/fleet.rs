@@ -12,7 +12,7 @@ use rustbatch_queue::Load;
 use tokio::sync::watch;
 
 use super::budget::Budget;
-use super::{Access, Door, Numbers, Policy, Progress, Wish};
+use super::{Access, Door, Numbers, Policy, Progress, Standing, Wish};
 use crate::Error;
 use crate::provider::{
     Bootstrap, Instance, InstanceId, Launched, Provider, Site, State, Token, Unit,
@@ -77,6 +77,8 @@ pub(super) struct Fleet<P: Provider, D: Door> {
     pub lost: Option<String>,
     /// Closed when the start is not wanted any more.
     pub unwanted: watch::Receiver<()>,
+    /// Tells who holds the cluster how it is.
+    pub standing: watch::Sender<Standing>,
     said: String,
 }
 
@@ -129,6 +131,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             paused: false,
             lost: None,
             unwanted,
+            standing: watch::Sender::default(),
             said: String::new(),
         })
     }
@@ -281,8 +284,14 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         self.owed = self.owed.min(self.expected);
     }
 
+    /// Tells how the cluster is.
+    pub fn publish(&self) {
+        let (numbers, paused, lost) = (self.numbers(), self.paused, self.lost.clone());
+        self.standing.send_replace(Standing { numbers, paused, lost });
+    }
+
     /// How many workers there are, as of the last look.
-    pub fn numbers(&self) -> Numbers {
+    fn numbers(&self) -> Numbers {
         let count = |is: &dyn Fn(&Member) -> bool| {
             u32::try_from(self.members.values().filter(|m| is(m)).count()).unwrap_or(u32::MAX)
         };

@@ -37,9 +37,9 @@ fn a_remote_cluster_has_its_own_fields() {
     assert_eq!(Spec::from_json(r#"{"provider": "docker"}"#, ORIGIN).expect("two").workers, 2);
     for (text, part) in [
         (r#"{"provider": "local", "image": "r"}"#, "Unknown field in `makeCluster()`: `image`"),
-        (r#"{"workers": {"min": 5, "max": 1}}"#, "`min` 5 and `max` 1"),
-        (r#"{"workers": {"min": 5}}"#, "an object without both"),
-        (r#"{"workers": {"mim": 5}}"#, "Did you mean `min`"),
+        (r#"{"provider": "docker", "workers": {"min": 5, "max": 1}}"#, "`min` 5 and `max` 1"),
+        (r#"{"provider": "docker", "workers": {"min": 5}}"#, "an object without both"),
+        (r#"{"provider": "docker", "workers": {"mim": 5}}"#, "Did you mean `min`"),
         (r#"{"provider": "docker", "stopOnExit": 1}"#, "the number 1\n* It is `true` or `false`."),
         (r#"{"provider": "docker", "executable": "/no"}"#, "which is no file"),
         (r#"{"provider": "docker", "context": "-x"}"#, "`docker context ls`"),

@@ -18,7 +18,7 @@ async fn a_dead_worker_is_buried_and_replaced() {
     fake.world().stop(&before[1].id, "SpotInterruption");
     up.pass(now).await.expect("a pass");
     up.pass(now).await.expect("a pass");
-    assert_eq!(up.numbers().await.expect("numbers"), numbers(3, 0, 3));
+    assert_eq!(up.standing().numbers, numbers(3, 0, 3));
     let after = workers(&fake);
     assert!(after.contains(&before[0]) && after.contains(&before[2]));
     assert!(!after.iter().any(|instance| instance.id == before[1].id));
@@ -30,7 +30,7 @@ async fn a_dead_worker_is_buried_and_replaced() {
 #[tokio::test]
 async fn a_cluster_is_kept_up_in_the_background() {
     let fake = Fake::default();
-    let (mut up, _) = stands(&fake, 1).await;
+    let (up, _) = stands(&fake, 1).await;
     up.keep();
     let dead = workers(&fake)[0].id.clone();
     fake.world().stop(&dead, "SpotInterruption");
@@ -63,7 +63,7 @@ async fn workers_that_die_all_the_time_are_replaced_five_times_a_minute() {
     let text =
         "The cluster is lost: no worker today\n* It had been started again 5 times within 60 s.";
     assert_eq!((error.kind(), error.to_string().as_str()), ("lost", text));
-    assert!(up.lost().await.expect("a word").is_some());
+    assert!(up.standing().lost.is_some());
     up.stop().await.expect("an end");
     assert!(fake.world().is_empty());
 }
@@ -90,7 +90,7 @@ async fn while_some_workers_live_the_others_wait_for_the_next_minute() {
     for ms in 0..100 {
         up.pass(now + Duration::from_millis(ms)).await.expect("one is left");
     }
-    assert_eq!(up.numbers().await.expect("numbers"), numbers(2, 0, 1));
+    assert_eq!(up.standing().numbers, numbers(2, 0, 1));
     fake.world().fatal = None;
     for _ in 0..2 {
         up.pass(now + Duration::from_secs(61)).await.expect("a pass");
@@ -121,7 +121,7 @@ async fn an_instance_that_is_not_listed_yet_is_not_replaced() {
         up.pass(now + Duration::from_secs(second)).await.expect("a pass");
     }
     assert_eq!(fake.world().made.len(), 3);
-    assert_eq!(up.numbers().await.expect("numbers"), numbers(2, 0, 2));
+    assert_eq!(up.standing().numbers, numbers(2, 0, 2));
     fake.world().made.retain(|made| made.instance.role == Role::Server);
     fake.world().hidden = 0;
     up.pass(now + Duration::from_secs(120)).await.expect("a pass");
@@ -142,7 +142,7 @@ async fn an_instance_whose_launch_was_not_answered_is_adopted() {
         up.pass(now + Duration::from_secs(second)).await.expect("a pass");
     }
     assert_eq!(workers(&fake).len(), 3);
-    assert_eq!(up.numbers().await.expect("numbers"), numbers(3, 0, 3));
+    assert_eq!(up.standing().numbers, numbers(3, 0, 3));
 }
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn when_there_are_fewer_the_idle_leave_first_and_the_busy_finish() {
     up.pass(now + Duration::from_secs(1000)).await.expect("a pass");
     assert_eq!(names(&fake).len(), 1);
     assert_eq!(fake.world().made.len(), 2, "what has drained is terminated");
-    assert_eq!(up.numbers().await.expect("numbers"), numbers(1, 0, 1));
+    assert_eq!(up.standing().numbers, numbers(1, 0, 1));
     up.resize(2, 2).await.expect("a size");
     up.pass(now + Duration::from_secs(1000)).await.expect("a pass");
     assert_eq!(workers(&fake).len(), 2);
@@ -209,7 +209,7 @@ async fn those_that_have_not_joined_leave_before_all_others() {
     fake.world().slow = u32::MAX;
     up.resize(4, 4).await.expect("a size");
     up.pass(now).await.expect("a pass");
-    assert_eq!(up.numbers().await.expect("numbers"), numbers(4, 2, 2));
+    assert_eq!(up.standing().numbers, numbers(4, 2, 2));
     up.resize(2, 2).await.expect("a size");
     up.pass(now).await.expect("a pass");
     assert_eq!((workers(&fake), fake.world().drained.len()), (before, 0));
@@ -238,7 +238,7 @@ async fn a_lost_server_is_replaced_with_all_workers() {
         assert!(!before.iter().any(|worker| worker.id == made.instance.id));
     }
     up.pass(now).await.expect("a pass");
-    assert_eq!(up.numbers().await.expect("numbers"), numbers(2, 0, 2));
+    assert_eq!(up.standing().numbers, numbers(2, 0, 2));
 }
 
 #[tokio::test]

@@ -103,7 +103,7 @@ async fn a_slow_start_says_what_it_waits_for() {
         "0 of 2 workers have joined; 2 pulling the image",
     ];
     assert_eq!(said, expected, "each once");
-    assert_eq!(up.numbers().await.expect("numbers"), numbers(2, 0, 2));
+    assert_eq!(up.standing().numbers, numbers(2, 0, 2));
 }
 
 #[tokio::test]
@@ -158,12 +158,12 @@ async fn a_part_of_the_workers_is_enough_to_begin_and_the_rest_follows() {
     assert!(fake.world().is_empty());
 
     let up = start(&fake, wish(4), policy()).await.expect("a cluster");
-    assert_eq!(up.numbers().await.expect("numbers"), numbers(4, 0, 2));
+    assert_eq!(up.standing().numbers, numbers(4, 0, 2));
     fake.world().capacity = 9;
     up.pass(Instant::now()).await.expect("a pass");
-    assert_eq!(up.numbers().await.expect("numbers"), numbers(4, 2, 2));
+    assert_eq!(up.standing().numbers, numbers(4, 2, 2));
     up.pass(Instant::now()).await.expect("a pass");
-    assert_eq!(up.numbers().await.expect("numbers"), numbers(4, 0, 4));
+    assert_eq!(up.standing().numbers, numbers(4, 0, 4));
 }
 
 #[tokio::test]
@@ -191,7 +191,7 @@ async fn what_can_not_be_taken_down_is_said() {
 #[tokio::test]
 async fn a_cluster_that_is_dropped_goes() {
     let fake = Fake::default();
-    let (mut up, _) = stands(&fake, 2).await;
+    let (up, _) = stands(&fake, 2).await;
     up.keep();
     drop(up);
     fake.until("the end", fake::World::is_empty).await;

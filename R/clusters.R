@@ -1,0 +1,80 @@
+#' Find clusters that run
+#'
+#' A cluster in containers that was left running, because R was killed or it has
+#' `stopOnExit = FALSE`, is found again by its name, from any R process that may
+#' use the same provider, and used as before. Several processes may use one
+#' cluster at a time.
+#'
+#' @param name The name that the cluster was given, or its id (text).
+#' @param spec,... The provider, as for [makeCluster()]: the path of a
+#'   `cluster.json`, a list such as [dockerCluster()] returns, or nothing for
+#'   containers of the current Docker context.
+#' @param stopOnExit Whether the cluster is stopped when this R process ends, or
+#'   forgets it.
+#' @param olderThan Only clusters that were made so many seconds ago, or before.
+#' @return `getCluster()`: a cluster, as [makeCluster()] returns it.
+#'   `getClusterList()`: a data frame with the columns `cluster` (id), `created`
+#'   (time, where it is known) and `instances` (number of containers).
+#'   `cleanupClusters()`: the ids of the clusters that were removed, invisibly.
+#' @section Errors: `rustBatch_error_no_cluster` (there is none of this name, or
+#'   more than one), `rustBatch_error_version` (another version of rustBatch has
+#'   started it), `rustBatch_error_provision`, `rustBatch_error_unreachable`.
+#' @details `cleanupClusters()` stops all clusters of the provider that carry
+#'   rustBatch's tag, whoever has started them, and touches nothing else.
+#' @examples
+#' \dontrun{
+#' cluster <- makeCluster(dockerCluster(2, name = "fit", stopOnExit = FALSE))
+#' # In another R process:
+#' getClusterList()
+#' cluster <- getCluster("fit")
+#' registerDoRustBatch(cluster)
+#' foreach(i = 1:3, .combine = c) %dopar% sqrt(i)
+#' stopCluster(cluster)
+#' }
+#' @export
+getCluster <- function(name, spec = NULL, ..., stopOnExit = FALSE) { # nolint: object_name_linter.
+  if (!is.character(name) || length(name) != 1L || is.na(name) || !nzchar(name)) {
+    abort("no_cluster", "`name` is not the name of a cluster: one text")
+  }
+  wanted <- wanted_provider(spec, list(...))
+  await_cluster(cluster_attach(name, wanted$file, wanted$fields, programs(), isTRUE(stopOnExit)))
+}
+
+#' @rdname getCluster
+#' @export
+getClusterList <- function(spec = NULL, ...) { # nolint: object_name_linter.
+  wanted <- wanted_provider(spec, list(...))
+  found <- clusters_find(wanted$file, wanted$fields, programs())
+  found$created[is.nan(found$created)] <- NA
+  found$created <- as.POSIXct(found$created, origin = "1970-01-01")
+  as.data.frame(found)
+}
+
+#' @rdname getCluster
+#' @export
+cleanupClusters <- function(spec = NULL, ..., olderThan = 0) { # nolint: object_name_linter.
+  all <- getClusterList(spec, ...)
+  age <- as.numeric(difftime(Sys.time(), all$created, units = "secs"))
+  # One of unknown age is taken down only where any age will do.
+  ids <- all$cluster[if (olderThan > 0) !is.na(age) & age >= olderThan else TRUE]
+  if (!length(ids)) {
+    return(invisible(character()))
+  }
+  wanted <- wanted_provider(spec, list(...))
+  report <- clusters_remove(ids, wanted$file, wanted$fields, programs())
+  if (length(report$left)) {
+    abort("provision", paste0(
+      "Not all of the clusters could be removed\n", paste0("* ", report$left, collapse = "\n")
+    ), list(left = report$left))
+  }
+  invisible(ids)
+}
+
+# Containers, where nothing is said: clusters of other kinds end with their R process.
+wanted_provider <- function(spec, further) {
+  wanted <- wanted_cluster(spec, further)
+  if (is.null(wanted$file) && is.null(wanted$fields$provider)) {
+    wanted$fields$provider <- "docker"
+  }
+  wanted
+}

@@ -1,0 +1,44 @@
+#' A cluster in containers
+#'
+#' Describes a cluster of Docker containers, for [makeCluster()]. Any image that
+#' has R will do: nothing of rustBatch has to be in it. The containers run on
+#' whatever machine the `docker` command of this one speaks to, in a network of
+#' their own; what they say to their Redis is encrypted.
+#'
+#' @param workers The number of workers, one container each; or
+#'   `c(min = 2, max = 10)`: then there are as many as the queue keeps busy.
+#' @param image The image of a worker (text). `NULL`: `rocker/r-ver` of the version
+#'   of R that asks. Images of a private registry are pulled with what `docker
+#'   login` has stored.
+#' @param cpu Processors of a worker (number). `NULL`: no limit.
+#' @param memory Memory of a worker: a number of MiB, or a text such as `"2g"`.
+#'   `NULL`: no limit.
+#' @param slots R processes in each worker (number).
+#' @param ... Further fields of a `cluster.json`, by name: `name` (text),
+#'   `env` (named texts, the environment of the workers; no place for secrets),
+#'   `context` (text, a Docker context), `serverImage` (text, any image with
+#'   `redis-server`, `"redis:7"` unless given), `rCommand` (text, the R to run),
+#'   `executable` (path of a `rustbatch-worker` that fits the image, where this
+#'   package's own does not), `redis` (URL of your own), `stopOnExit` (`FALSE`
+#'   leaves the cluster running when R ends), `waitForAll` (`TRUE` waits for all
+#'   workers instead of the first), `startTimeout`, `idleTimeout` and `lifetime`
+#'   (numbers of seconds: 300, 600 and 43200 unless given; workers without work
+#'   for `idleTimeout` end, and so does the Redis after them).
+#' @return A list for [makeCluster()].
+#' @seealso [getCluster()], [resizeCluster()], [clusterLogs()].
+#' @examples
+#' dockerCluster(workers = 4, image = "rocker/r-ver:4.4", cpu = 1, memory = "2g")
+#' \dontrun{
+#' cluster <- makeCluster(dockerCluster(4))
+#' registerDoRustBatch(cluster)
+#' foreach(i = 1:100, .combine = c) %dopar% sqrt(i)
+#' stopCluster(cluster)
+#' }
+#' @export
+dockerCluster <- function(workers = 2, image = NULL, cpu = NULL, memory = NULL, slots = 1, ...) {
+  fields <- list(
+    provider = "docker", workers = workers, image = image, cpu = cpu, memory = memory,
+    slots = slots, ...
+  )
+  fields[!vapply(fields, is.null, NA)]
+}

@@ -1,0 +1,145 @@
+#' Look at a cluster's workers, and change their number
+#'
+#' `resizeCluster()` changes the number of workers while loops run: those that
+#' come are used at once, those that leave finish first what they work on, idle
+#' ones before busy ones. Nothing is lost.
+#'
+#' @param cluster A cluster from [makeCluster()] or [getCluster()].
+#' @param n How many workers there shall be (number).
+#' @param min,max Between which numbers the workers shall follow the queue.
+#' @param worker The name of a worker, or of the server, as `clusterInstances()`
+#'   lists it; or the number of its row. The first worker unless given.
+#' @param tail How many of its last lines.
+#' @return `resizeCluster()`: the cluster, invisibly. `getWorkerNumbers()`: a list
+#'   of numbers: `expected`; `initializing` (instances that have not joined);
+#'   `running` (workers that have joined). `clusterInstances()`: a data frame with
+#'   the columns `instance`, `role`, `state` and `said` (what it is doing, or why
+#'   it has stopped). `clusterLogs()`: lines of text. `clusterShell()`: the command
+#'   that opens a shell in a worker, invisibly; it prints it. `isServerRunning()`:
+#'   `TRUE` or `FALSE`. `startServer()` and `stopServer()`: the cluster, invisibly.
+#' @details `stopServer()` stops a cluster's Redis and with it the workers, which
+#'   cost something too, and keeps the rest; `startServer()` starts them again.
+#' @section Errors: `rustBatch_error_local` for clusters of this machine's
+#'   processes, which have one worker and a size that stays;
+#'   `rustBatch_error_workers` (a number that no cluster can have);
+#'   `rustBatch_error_closed` (it has been stopped); those of the provider,
+#'   `rustBatch_error_provision`.
+#' @examples
+#' \dontrun{
+#' cluster <- makeCluster(dockerCluster(2))
+#' resizeCluster(cluster, 5)
+#' getWorkerNumbers(cluster)
+#' clusterLogs(cluster, 1)
+#' clusterShell(cluster, 1)
+#' stopCluster(cluster)
+#' }
+#' @export
+resizeCluster <- function(cluster, n = NULL, min = n, max = n) {
+  check_remote(cluster)
+  sizes <- list(min %||% max, max %||% min)
+  fits <- function(size) is.numeric(size) && length(size) == 1L && size %in% 0:1024
+  if (!all(vapply(sizes, fits, NA)) || sizes[[1]] > sizes[[2]]) {
+    abort("workers", paste0(
+      "A cluster can't have ", sizes[[1]] %||% "no", " to ", sizes[[2]] %||% "no", " workers\n",
+      "* Both are whole numbers from 0 to 1024: `resizeCluster(cluster, 5)`, or ",
+      "`resizeCluster(cluster, min = 1, max = 10)`."
+    ))
+  }
+  fleet_resize(cluster$pointer, as.integer(sizes[[1]]), as.integer(sizes[[2]]))
+  fleet_look(cluster$pointer)
+  invisible(cluster)
+}
+
+#' @rdname resizeCluster
+#' @export
+getWorkerNumbers <- function(cluster) {
+  check_ours(cluster)
+  about <- cluster_describe(cluster$pointer)
+  if (about$provider != "local") {
+    fleet_look(cluster$pointer)
+    about <- cluster_describe(cluster$pointer)
+  }
+  about[c("expected", "initializing", "running")]
+}
+
+#' @rdname resizeCluster
+#' @export
+clusterInstances <- function(cluster) {
+  check_ours(cluster)
+  as.data.frame(fleet_instances(cluster$pointer))
+}
+
+#' @rdname resizeCluster
+#' @export
+clusterLogs <- function(cluster, worker = NULL, tail = 100) {
+  fleet_logs(cluster$pointer, instance_of(cluster, worker), as.integer(tail))
+}
+
+#' @rdname resizeCluster
+#' @export
+clusterShell <- function(cluster, worker = NULL) {
+  check_remote(cluster)
+  words <- fleet_shell(cluster$pointer, instance_of(cluster, worker))
+  odd <- grepl("[^A-Za-z0-9_./:@=-]", words)
+  command <- paste(ifelse(odd, shQuote(words), words), collapse = " ")
+  cat(command, "\n", sep = "")
+  invisible(command)
+}
+
+#' @rdname resizeCluster
+#' @export
+startServer <- function(cluster) {
+  check_remote(cluster)
+  fleet_serve(cluster$pointer, TRUE)
+  invisible(cluster)
+}
+
+#' @rdname resizeCluster
+#' @export
+stopServer <- function(cluster) {
+  check_remote(cluster)
+  fleet_serve(cluster$pointer, FALSE)
+  invisible(cluster)
+}
+
+#' @rdname resizeCluster
+#' @export
+isServerRunning <- function(cluster) {
+  check_ours(cluster)
+  fleet_serves(cluster$pointer)
+}
+
+# The name of the instance that is meant.
+instance_of <- function(cluster, worker) {
+  all <- clusterInstances(cluster)
+  if (is.null(worker)) {
+    worker <- which(all$role == "worker")[1]
+  }
+  name <- if (is.numeric(worker)) all$instance[worker] else worker
+  if (length(name) != 1L || !name %in% all$instance) {
+    abort("no_worker", paste0(
+      "The cluster has no instance `", paste(worker, collapse = ", "), "`\n",
+      "* `clusterInstances(cluster)` lists those that there are."
+    ))
+  }
+  name
+}
+
+check_ours <- function(cluster) {
+  if (!inherits(cluster, "rustBatchCluster")) {
+    abort("cluster", paste0(
+      "`cluster` is ", what_it_is(cluster), ", not a cluster of rustBatch\n",
+      "* Make one with `cluster <- rustBatch::makeCluster()`."
+    ))
+  }
+}
+
+check_remote <- function(cluster) {
+  check_ours(cluster)
+  if (cluster_describe(cluster$pointer)$provider == "local") {
+    abort("local", paste0(
+      "The processes of this machine are started and stopped together\n",
+      "* Stop the cluster, and make another one: `makeCluster(4)`."
+    ))
+  }
+}

@@ -1,0 +1,175 @@
+//! Clusters that come to be, or to this process: begun, listened to, taken.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use extendr_api::prelude::*;
+use rustbatch_protocol::bootstrap::Address;
+use rustbatch_provision::lifecycle::{self, Policy, Progress, Redis, Up};
+use rustbatch_provision::{Place, Programs, Spec};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::boundary::entry;
+use crate::cluster::{About, Cluster, Parts};
+use crate::failure::{Failure, Raised};
+use crate::runtime::Pending;
+use crate::{config, values};
+
+/// A cluster that is being started, or looked for. Dropping it gives it up.
+struct Begun {
+    pending: Pending<(Parts, About), Raised>,
+    lines: RefCell<UnboundedReceiver<String>>,
+    ready: RefCell<Option<(Parts, About)>>,
+}
+
+/// Begins to start a cluster, after everything that can be checked without asking anybody. `file` is
+/// the path of a `cluster.json` or `NULL`; then `fields` are its fields. `programs` are the paths of
+/// `rustbatch-worker` and of R, and R's version. Returns a pointer for `cluster_news()`.
+#[extendr]
+fn cluster_begin(file: Robj, fields: Robj, programs: Robj) -> Robj {
+    entry(|| {
+        let (spec, programs) = (config::read(&file, &fields)?, programs_of(&programs)?);
+        begin(|progress| start(spec, programs, progress))
+    })
+}
+
+/// Begins to look for the cluster that is called `name`, or has this id, at the provider of `file`
+/// or `fields`. With `stop` it is stopped when R ends. Returns a pointer for `cluster_news()`.
+#[extendr]
+fn cluster_attach(name: Robj, file: Robj, fields: Robj, programs: Robj, stop: bool) -> Robj {
+    entry(|| {
+        let (spec, programs) = (config::read(&file, &fields)?, programs_of(&programs)?);
+        let name = values::text_of(&name)?;
+        begin(move |progress| attach(name, spec, programs, stop, progress))
+    })
+}
+
+/// Waits for a moment for what there is to say of a start: lines, none perhaps; `NULL` when the
+/// cluster can be taken.
+#[extendr]
+fn cluster_news(begun: Robj) -> Robj {
+    entry(|| {
+        let begun = values::pointed::<Begun>(&begun)?;
+        let mut ready = begun.ready.borrow_mut();
+        if ready.is_none() {
+            *ready = begun.pending.wait()?;
+        }
+        let mut lines = begun.lines.borrow_mut();
+        let said: Vec<String> = std::iter::from_fn(|| lines.try_recv().ok()).collect();
+        // The last words come before the end.
+        if said.is_empty() && ready.is_some() { Ok(values::null()) } else { values::texts(&said) }
+    })
+}
+
+/// The cluster that has started.
+#[extendr]
+fn cluster_take(begun: Robj) -> Robj {
+    entry(|| {
+        let begun = values::pointed::<Begun>(&begun)?;
+        match begun.ready.take() {
+            Some((parts, about)) => Ok(values::pointer(Cluster::new(parts, about))),
+            None => Err(Failure::new("internal", "The cluster has not started yet.")),
+        }
+    })
+}
+
+/// The address of the Redis that a cluster would use, where others can see what is said to it; else
+/// `NULL`. Asks nobody.
+#[extendr]
+fn cluster_exposed(file: Robj, fields: Robj) -> Robj {
+    entry(|| {
+        let spec = config::read(&file, &fields)?;
+        match spec.redis.map(|server| server.address).filter(Address::is_exposed) {
+            Some(address) => values::text(&address.to_string()),
+            None => Ok(values::null()),
+        }
+    })
+}
+
+/// The paths of `rustbatch-worker` and of R, and R's version.
+///
+/// # Errors
+/// Of the kind `internal`.
+pub fn programs_of(programs: &Robj) -> std::result::Result<Programs, Failure> {
+    let texts: Vec<_> = programs.as_str_iter().map(Iterator::collect).unwrap_or_default();
+    let [worker, r, version] = texts[..] else {
+        return Err(Failure::new("internal", "Three texts were expected."));
+    };
+    Ok(Programs { worker: worker.into(), r: PathBuf::from(r), r_version: version.to_owned() })
+}
+
+fn begin<F>(work: impl FnOnce(Progress) -> F) -> std::result::Result<Robj, Failure>
+where
+    F: Future<Output = std::result::Result<(Parts, About), Raised>> + Send + 'static,
+{
+    let (tell, lines) = unbounded_channel();
+    let pending = Pending::begin(work(Progress(Some(tell))))?;
+    let (lines, ready) = (RefCell::new(lines), RefCell::default());
+    Ok(values::pointer(Begun { pending, lines, ready }))
+}
+
+async fn start(
+    spec: Spec,
+    programs: Programs,
+    progress: Progress,
+) -> std::result::Result<(Parts, About), Raised> {
+    let place = Arc::new(Place::new(&spec, &programs));
+    let (wish, policy) = rustbatch_provision::providers::wish(&spec, &programs);
+    let (slots, most) = (wish.slots, wish.most);
+    let up = lifecycle::start(Arc::clone(&place), Redis, wish, policy, progress).await?;
+    let about = About {
+        id: up.access().cluster,
+        provider: spec.provider.name(),
+        slots,
+        most,
+        stop_on_exit: spec.remote.stop_on_exit,
+    };
+    Ok((parts(up, place).await?, about))
+}
+
+async fn attach(
+    name: String,
+    spec: Spec,
+    programs: Programs,
+    stop_on_exit: bool,
+    progress: Progress,
+) -> std::result::Result<(Parts, About), Raised> {
+    let place = Arc::new(Place::new(&spec, &programs));
+    let records = lifecycle::find(&*place, &Policy::default()).await?;
+    let id = lifecycle::named(&records, &name)?;
+    let up = lifecycle::attach(Arc::clone(&place), Redis, id.clone(), progress).await?;
+    let (slots, most) = up.size().await?;
+    let about = About { id, provider: spec.provider.name(), slots, most, stop_on_exit };
+    Ok((parts(up, place).await?, about))
+}
+
+/// Keeps the cluster up from now on.
+async fn parts(up: Up<Place, Redis>, place: Arc<Place>) -> std::result::Result<Parts, Raised> {
+    let client = (*up.register().await?).clone();
+    match place.local() {
+        None => up.keep(),
+        Some(local) => {
+            let (tell, mut deaths) = unbounded_channel();
+            local.keep(&up.access().cluster, &tell);
+            let mourner = client.clone();
+            // Ends with the keeping of the worker.
+            tokio::spawn(async move {
+                while let Some(worker) = deaths.recv().await {
+                    // Where that fails, its lease runs out.
+                    let _ = mourner.bury(&worker).await;
+                }
+            });
+        }
+    }
+    Ok(Parts { up: Arc::new(up), place, client })
+}
+
+extendr_module! {
+    mod start;
+    fn cluster_begin;
+    fn cluster_attach;
+    fn cluster_news;
+    fn cluster_take;
+    fn cluster_exposed;
+}
