@@ -97,10 +97,17 @@ check_system <- function(wanted) {
 
 `%||%` <- function(value, usual) if (is.null(value)) usual else value
 
-# The cluster that was begun, when it stands. Says meanwhile what there is to say.
+# The cluster that was begun, when it stands. Says meanwhile what there is to say, unless it stands
+# before anybody could wonder.
 await_cluster <- function(begun) {
-  while (!is.null(lines <- cluster_news(begun))) {
-    for (line in lines) message(line)
+  patience <- Sys.time() + 1
+  lines <- NULL
+  while (!is.null(news <- cluster_news(begun))) {
+    lines <- c(lines, news)
+    if (Sys.time() >= patience) {
+      for (line in lines) message(line)
+      lines <- NULL
+    }
   }
   structure(list(pointer = cluster_take(begun)), class = c("rustBatchCluster", "cluster"))
 }

@@ -56,10 +56,17 @@ loop_options <- function(obj) {
 task_error <- function(error, index, expr, failure) {
   message <- sprintf("task %d failed - \"%s\"", index, conditionMessage(error))
   condition <- failure_condition("task", message, failure, parent = error, call = expr)
-  # A crash is one here, too.
+  # A crash is one here, too, with all that is known of it.
   ours <- grep("^rustBatch_error_", class(error), value = TRUE)
   class(condition) <- append(class(condition), setdiff(ours, class(condition)), after = 1L)
+  if (length(ours)) condition <- with_elements(condition, error)
   as_foreach(condition)
+}
+
+# A condition with the elements of another that it does not have.
+with_elements <- function(condition, other) {
+  added <- setdiff(names(other), c(names(condition), "message", "call", "parent"))
+  structure(c(unclass(condition), unclass(other)[added]), class = class(condition))
 }
 
 # The condition of a loop that its iterator or its .combine ends.

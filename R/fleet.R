@@ -7,8 +7,8 @@
 #' @param cluster A cluster from [makeCluster()] or [getCluster()].
 #' @param n How many workers there shall be (number).
 #' @param min,max Between which numbers the workers shall follow the queue.
-#' @param worker The name of a worker, or of the server, as `clusterInstances()`
-#'   lists it; or the number of its row. The first worker unless given.
+#' @param worker Which worker: its number, 1 unless given; or its name, or the
+#'   server's, as `clusterInstances()` lists it.
 #' @param tail How many of its last lines.
 #' @return `resizeCluster()`: the cluster, invisibly. `getWorkerNumbers()`: a list
 #'   of numbers: `expected`; `initializing` (instances that have not joined);
@@ -112,10 +112,8 @@ isServerRunning <- function(cluster) {
 # The name of the instance that is meant.
 instance_of <- function(cluster, worker) {
   all <- clusterInstances(cluster)
-  if (is.null(worker)) {
-    worker <- which(all$role == "worker")[1]
-  }
-  name <- if (is.numeric(worker)) all$instance[worker] else worker
+  workers <- all$instance[all$role == "worker"]
+  name <- if (is.numeric(worker)) workers[worker] else worker %||% workers[1]
   if (length(name) != 1L || !name %in% all$instance) {
     abort("no_worker", paste0(
       "The cluster has no instance `", paste(worker, collapse = ", "), "`\n",

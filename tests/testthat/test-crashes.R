@@ -68,6 +68,7 @@ for (name in names(deaths)) {
     error <- expect_error(one_bad(death[[1]], "stop"), class = "rustBatch_error_crash")
     expect_s3_class(error, "rustBatch_error_task")
     expect_equal(error$task, 7)
+    expect_identical(error[c("signal", "exit", "oom")], error$parent[c("signal", "exit", "oom")])
     expect_crash(error$parent, death)
     expect_length(pids(), 2L)
   })

@@ -29,6 +29,10 @@ const RECORD_FILE: &str = "rustbatch-record";
 /// What the names of our networks begin with; the cluster's id follows.
 const NETWORK: &str = "rustbatch-";
 
+/// The parts of a site: the images of workers and of the server.
+const IMAGE: &str = "image";
+const SERVER_IMAGE: &str = "server image";
+
 /// The port of the server within the network.
 const PORT: u16 = 6379;
 
@@ -76,7 +80,10 @@ impl Provider for Containers {
             listen: Some((None, PORT)),
             lifeline: false,
         };
-        let parts = BTreeMap::from([("network".to_owned(), network)]);
+        // Who goes on with the cluster may have been told of other images.
+        let images = [(IMAGE, &self.image), (SERVER_IMAGE, &self.server_image)];
+        let mut parts = BTreeMap::from(images.map(|(part, name)| (part.to_owned(), name.clone())));
+        parts.insert("network".to_owned(), network);
         Ok(Site { cluster: cluster.clone(), server, parts })
     }
 
@@ -87,7 +94,7 @@ impl Provider for Containers {
         n: u32,
         token: &Token,
     ) -> Result<Launched, Error> {
-        let (name, image) = self.image_of(unit).await?;
+        let (name, image) = self.image_of(site, unit).await?;
         let publish = match unit.role() {
             Role::Server => Some((self.docker.listens().await?.0, PORT)),
             Role::Worker => None,
@@ -150,7 +157,8 @@ impl Provider for Containers {
         let name = format!("{}-{RECORD}", Token::random()?.as_str());
         let plan = NewContainer {
             name: name.clone(),
-            image: if self.serves { &self.server_image } else { &self.image }.clone(),
+            // Any that is there.
+            image: part(site, if self.serves { SERVER_IMAGE } else { IMAGE }),
             network: network(&site.cluster),
             labels: labels(&site.cluster, RECORD),
             command: vec!["/none".into()],
@@ -225,12 +233,13 @@ impl Containers {
         Ok(image)
     }
 
-    async fn image_of(&self, unit: &Unit) -> Result<(String, Image), Error> {
+    async fn image_of(&self, site: &Site, unit: &Unit) -> Result<(String, Image), Error> {
         let name = match unit.role() {
-            Role::Server => &self.server_image,
-            Role::Worker => unit.image.as_ref().unwrap_or(&self.image),
+            Role::Server => part(site, SERVER_IMAGE),
+            Role::Worker => unit.image.clone().unwrap_or_else(|| part(site, IMAGE)),
         };
-        Ok((name.clone(), self.fitting(name).await?))
+        let image = self.fitting(&name).await?;
+        Ok((name, image))
     }
 
     /// Makes and starts one container; one of this name is this launch's, tried before.
@@ -334,6 +343,10 @@ fn plan(site: &Site, unit: &Unit, i: u32, token: &Token) -> Result<NewContainer,
         memory: unit.memory,
         publish: None,
     })
+}
+
+fn part(site: &Site, part: &str) -> String {
+    site.parts.get(part).cloned().unwrap_or_default()
 }
 
 fn network(cluster: &ClusterId) -> String {
