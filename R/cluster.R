@@ -199,7 +199,7 @@ format.rustBatchCluster <- function(x, ...) {
   )
   if (is.null(about)) return("<rustBatch cluster> of an R session that has ended")
   c(
-    paste0("<rustBatch cluster> ", about$id, ": ", about$state),
+    paste0("<rustBatch cluster> ", if (nzchar(about$name)) about$name else about$id, ": ", about$state),
     paste0("  ", places(about)),
     if (nzchar(about$server)) paste0("  Redis at ", about$server)
   )

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use extendr_api::prelude::*;
 use rustbatch_protocol::{BlobRef, ClusterId};
-use rustbatch_provision::lifecycle::{Redis, Standing, Up};
+use rustbatch_provision::lifecycle::{Numbers, Redis, Standing, Up};
 use rustbatch_provision::{Error, Place};
 use rustbatch_queue::Client;
 
@@ -239,7 +239,9 @@ fn cluster_describe(cluster: Robj) -> Robj {
     entry(|| {
         let cluster = values::pointed::<Cluster>(&cluster)?;
         let About { id, provider, slots, .. } = &cluster.about;
-        let numbers = cluster.standing().unwrap_or_default().numbers;
+        let standing = cluster.standing();
+        let expected = standing.as_ref().map_or(cluster.most.get(), |s| s.numbers.expected);
+        let Numbers { initializing, running, .. } = standing.unwrap_or_default().numbers;
         let server = match &*cluster.parts.borrow() {
             Some(parts) if cluster.origin.is_here() => parts.up.access().server.address.to_string(),
             _ => String::new(),
@@ -247,12 +249,13 @@ fn cluster_describe(cluster: Robj) -> Robj {
         let count = |n: u32| values::integers(&[n.cast_signed()]);
         values::named_list(&[
             ("id", values::text(id.as_str())?),
+            ("name", values::text(id.as_str().rsplit_once('-').map_or("", |(name, _)| name))?),
             ("provider", values::text(provider)?),
             ("server", values::text(&server)?),
             ("slots", count(*slots)?),
-            ("expected", count(numbers.expected)?),
-            ("initializing", count(numbers.initializing)?),
-            ("running", count(numbers.running)?),
+            ("expected", count(expected)?),
+            ("initializing", count(initializing)?),
+            ("running", count(running)?),
             ("state", values::text(cluster.state())?),
         ])
     })
