@@ -4,13 +4,15 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use extendr_api::prelude::*;
 use rustbatch_protocol::bootstrap::Address;
 use rustbatch_protocol::{BlobRef, ClusterId};
-use rustbatch_provision::lifecycle::{self, Progress, Redis, Up};
+use rustbatch_provision::lifecycle::{self, Access, Progress, Redis, Standing, Up};
 use rustbatch_provision::{Local, Programs, Spec};
 use rustbatch_queue::Client;
+use tokio::sync::watch;
 
 use crate::boundary::entry;
 use crate::failure::{Failure, Raised};
@@ -37,7 +39,6 @@ pub struct Cluster {
 
 struct Parts {
     up: Up<Local, Redis>,
-    local: Arc<Local>,
     client: Client,
 }
 
@@ -69,7 +70,7 @@ impl Cluster {
         self.slots
     }
 
-    /// Fails when a process of the cluster has ended unasked and is not started again.
+    /// Fails when a process of the cluster has ended unasked and is not replaced any more.
     ///
     /// # Errors
     /// Of the kind `lost`, with the process' last words.
@@ -80,13 +81,23 @@ impl Cluster {
         }
     }
 
-    /// How a process of the cluster has ended unasked.
+    /// Why the cluster is lost; `None` while it is kept up.
     fn lost(&self) -> Option<String> {
         if !self.origin.is_here() {
             return None;
         }
-        let words = self.parts.borrow().as_ref()?.local.died(&self.id)?;
-        Some(format!("The cluster is lost: {words}\n{AGAIN}"))
+        match self.parts.borrow().as_ref()?.up.access().standing {
+            Standing::Lost(words) => Some(format!("The cluster is lost: {words}\n{AGAIN}")),
+            Standing::Up | Standing::Replacing => None,
+        }
+    }
+
+    /// Where its Redis is, or was at the start.
+    fn server(&self) -> String {
+        match &*self.parts.borrow() {
+            Some(parts) if self.origin.is_here() => parts.up.access().server.address.to_string(),
+            _ => self.server.clone(),
+        }
     }
 
     fn state(&self) -> &'static str {
@@ -150,20 +161,26 @@ fn cluster_exposed(file: Robj, fields: Robj) -> Robj {
 async fn start(spec: Spec, programs: Programs) -> Result<Parts, Raised> {
     let local = Arc::new(Local::new(&programs.worker, spec.redis.is_none()));
     let (wish, policy) = Local::wish(&spec, &programs);
-    let provider = Arc::clone(&local);
-    let up = lifecycle::start(provider, Redis, wish, policy, Progress::default()).await?;
+    let replacing = policy.server + policy.join;
+    let mut up = lifecycle::start(local, Redis, wish, policy, Progress::default()).await?;
     let client = (*up.register().await?).clone();
-    let (tell, mut deaths) = tokio::sync::mpsc::unbounded_channel();
-    local.keep(&up.access().cluster, &tell);
-    let mourner = client.clone();
-    // Ends with the keeping of the worker.
-    tokio::spawn(async move {
-        while let Some(worker) = deaths.recv().await {
-            // Where that fails, its lease runs out.
-            let _ = mourner.bury(&worker).await;
+    tokio::spawn(follow(up.accesses(), client.clone(), replacing));
+    up.keep();
+    Ok(Parts { up, client })
+}
+
+/// Tells the client of each new server, and while one is on its way, which may take so long. Ends with
+/// the cluster.
+async fn follow(mut accesses: watch::Receiver<Access>, client: Client, replacing: Duration) {
+    while accesses.changed().await.is_ok() {
+        let Access { server, standing, .. } = accesses.borrow_and_update().clone();
+        match standing {
+            // A server that has no address is none that was reached before.
+            Standing::Up => drop(client.moved(&server)),
+            Standing::Replacing => client.expect(replacing),
+            Standing::Lost(_) => return,
         }
-    });
-    Ok(Parts { up, local, client })
+    }
 }
 
 /// Stops a cluster; one that is stopped, or another process', is left alone.
@@ -200,7 +217,7 @@ fn cluster_describe(cluster: Robj) -> Robj {
         values::named_list(&[
             ("id", values::text(cluster.id.as_str())?),
             ("name", values::text(cluster.name.as_deref().unwrap_or(""))?),
-            ("server", values::text(&cluster.server)?),
+            ("server", values::text(&cluster.server())?),
             ("slots", values::integers(&[cluster.slots.cast_signed()])?),
             ("state", values::text(cluster.state())?),
         ])

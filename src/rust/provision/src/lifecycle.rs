@@ -62,8 +62,10 @@ pub struct Policy {
     pub server: Duration,
     /// How long a worker may take to join.
     pub join: Duration,
-    /// How often it is looked at the instances.
+    /// How often it is looked at the instances while something is waited for.
     pub look: Duration,
+    /// How often at least it is looked at a cluster that stands as it should.
+    pub rest: Duration,
     /// How long an instance may be unknown to its provider after it was launched.
     pub unlisted: Duration,
     /// How long a worker that had joined may be without a lease before its instance is replaced.
@@ -87,6 +89,7 @@ impl Default for Policy {
             server: Duration::from_secs(300),
             join: Duration::from_secs(300),
             look: Duration::from_secs(1),
+            rest: Duration::from_secs(1),
             unlisted: Duration::from_secs(60),
             silent: Duration::from_secs(60),
             linger: Duration::from_secs(60),
@@ -118,6 +121,19 @@ pub struct Access {
     pub key: ClusterKey,
     /// Redis, for the client.
     pub server: Server,
+    /// How it stands with the cluster.
+    pub standing: Standing,
+}
+
+/// How it stands with a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It is kept up.
+    Up,
+    /// Its server was lost, and another is on its way; [`Access::server`] is still the lost one.
+    Replacing,
+    /// Nothing of it is replaced any more, for this reason.
+    Lost(String),
 }
 
 /// How many workers there are.
@@ -198,6 +214,13 @@ impl<P: Provider, D: Door> Up<P, D> {
         self.access.borrow().clone()
     }
 
+    /// What a client needs, each time that it changes: another server, or how the cluster stands. It ends
+    /// with the cluster.
+    #[must_use]
+    pub fn accesses(&self) -> watch::Receiver<Access> {
+        self.access.clone()
+    }
+
     /// The connection that has been made to the queue. Cancel-safe.
     ///
     /// # Errors
@@ -212,16 +235,18 @@ impl<P: Provider, D: Door> Up<P, D> {
         let Some(parts) = &mut self.parts else { return };
         let mut unwanted = parts.wanted.subscribe();
         let fleet = Arc::clone(&parts.fleet);
+        let provider = Arc::clone(&parts.provider);
         parts.keeping = Some(tokio::spawn(async move {
             loop {
-                let look = {
+                let pause = {
                     let mut fleet = fleet.lock().await;
                     // What failed is tried again; what can't be mended is kept for who asks.
                     let _ = fleet.pass(Instant::now()).await;
-                    fleet.policy.look
+                    fleet.pause()
                 };
                 tokio::select! {
-                    () = tokio::time::sleep(look) => {}
+                    () = tokio::time::sleep(pause) => {}
+                    () = provider.changed() => {}
                     _ = unwanted.changed() => return,
                 }
             }

@@ -258,7 +258,7 @@ impl Pump {
 
     /// How many more bytes Redis may be given. There is room for one chunk always.
     fn room(&self) -> u64 {
-        let room = self.shared.room;
+        let room = self.shared.room();
         if room == u64::MAX {
             return room;
         }

@@ -8,7 +8,7 @@ use rustbatch_queue::{Busy, Load};
 
 use super::budget::{Grant, TIMES, WITHIN};
 use super::fleet::{Fleet, Member, again};
-use super::{Door, Register};
+use super::{Door, Register, Standing};
 use crate::Error;
 use crate::provider::{Instance, InstanceId, Provider, Role, State};
 
@@ -23,7 +23,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             return self.new_server(why, now).await;
         }
         let register = self.register()?;
-        let load = register.load().await?;
+        let load = self.heard(register.load()).await?;
         self.adopt(&listed, now);
         self.note(&listed, &load, now);
         self.clear(&listed, &load, now).await?;
@@ -82,7 +82,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         for id in gone {
             if let Some(Member { worker: Some(worker), .. }) = self.members.remove(&id) {
                 // Where that fails, its lease runs out.
-                let _ = register.bury(&worker).await;
+                let _ = self.heard(register.bury(&worker)).await;
             }
         }
         for why in whys {
@@ -132,6 +132,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         let why = format!("{}\n* It had been started again {often}.", self.why);
         self.say(format!("the cluster is lost: {why}"));
         self.lost = Some(why.clone());
+        self.tell(Standing::Lost(why.clone()));
         Err(Error::Lost(why))
     }
 
@@ -160,7 +161,8 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         let name = |id| self.members.get(id).and_then(|member| member.worker.clone());
         let workers: Vec<_> = drain.iter().filter_map(name).collect();
         if !workers.is_empty() {
-            self.register()?.drain(&workers).await?;
+            let register = self.register()?;
+            self.heard(register.drain(&workers)).await?;
         }
         for id in drain {
             if let Some(member) = self.members.get_mut(&id) {
@@ -192,6 +194,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
     async fn new_server(&mut self, why: String, now: Instant) -> Result<(), Error> {
         self.say(format!("the server was lost: {why}"));
         self.why = why;
+        self.tell(Standing::Replacing);
         match self.budget.ask(now) {
             Grant::Now => {}
             Grant::Wait => return Ok(()),

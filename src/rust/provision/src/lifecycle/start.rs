@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::fleet::{Fleet, Ways, again};
 use super::server::Secrets;
-use super::{Access, Door, Policy, Register, Up};
+use super::{Access, Door, Policy, Register, Standing, Up};
 use crate::Error;
 use crate::acl::User;
 use crate::provider::{Instance, InstanceId, Launched, Provider, Report, Site, State, Token, Unit};
@@ -87,7 +87,8 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         let ours = self.wish.redis.is_none();
         let register = self.door.open(&self.cluster, &self.key, &client, ours).await?;
         self.ways = Some(Ways { register: register.into(), workers, _tunnel: tunnel });
-        Ok(Access { cluster: self.cluster.clone(), key: self.key.clone(), server: client })
+        let (cluster, key) = (self.cluster.clone(), self.key.clone());
+        Ok(Access { cluster, key, server: client, standing: Standing::Up })
     }
 
     async fn launch_server(&mut self, site: &Site, secrets: &Secrets) -> Result<InstanceId, Error> {

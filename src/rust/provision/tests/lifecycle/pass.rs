@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustbatch_protocol::bootstrap::Address;
-use rustbatch_provision::lifecycle::{self, Wish};
+use rustbatch_provision::lifecycle::{self, Standing, Wish};
 use rustbatch_provision::provider::Role;
 use tokio::time::timeout;
 
@@ -224,6 +224,7 @@ async fn a_lost_server_is_replaced_with_all_workers() {
     let before = workers(&fake);
     fake.world().stop(&first, "InfrastructureHealth");
     up.pass(now).await.expect("a pass");
+    assert_eq!(up.access().standing, Standing::Up);
     let server = fake.world().alive(Role::Server).remove(0).id;
     assert_ne!(server, first);
     let other = up.access().server.address;
@@ -241,6 +242,23 @@ async fn a_lost_server_is_replaced_with_all_workers() {
     assert_eq!(up.numbers().await.expect("numbers"), numbers(2, 0, 2));
 }
 
+/// A server that is gone does not answer, and only another look shows that it is gone.
+#[tokio::test]
+async fn a_queue_that_does_not_answer_keeps_no_look_for_long() {
+    let fake = Fake::default();
+    let (up, now) = stands(&fake, 1).await;
+    fake.world().deaf = true;
+    let late = timeout(SOON, up.pass(now)).await.expect("an end").expect_err("no answer");
+    assert_eq!(
+        late.to_string(),
+        "Can't ask the queue now: no answer within 5 s\n* Try again later."
+    );
+    let server = fake.world().alive(Role::Server).remove(0).id;
+    fake.world().stop(&server, "InfrastructureHealth");
+    up.pass(now).await.expect("a pass");
+    assert_ne!(fake.world().alive(Role::Server)[0].id, server);
+}
+
 #[tokio::test]
 async fn a_server_that_does_not_come_again_is_tried_within_the_budget() {
     let fake = Fake::default();
@@ -251,9 +269,12 @@ async fn a_server_that_does_not_come_again_is_tried_within_the_budget() {
     let mut kinds = Vec::new();
     for ms in 0..100 {
         if let Err(error) = up.pass(now + Duration::from_millis(ms)).await {
+            let replacing = up.access().standing == Standing::Replacing;
+            assert_eq!(replacing, error.kind() != "lost");
             kinds.push(error.kind());
         }
     }
+    assert!(matches!(up.access().standing, Standing::Lost(_)));
     let lost = kinds.iter().position(|kind| *kind == "lost").expect("despair");
     assert_eq!((&kinds[..lost], kinds.len() > 6), (&["provision"; 5][..], true), "{kinds:?}");
     up.stop().await.expect("an end");

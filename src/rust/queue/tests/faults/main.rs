@@ -1,5 +1,5 @@
 //! The faults that the queue survives, each injected here: lost hosts, servers that go away or
-//! forget, lines that spoil what they carry, clients that sleep or die, and all of it together.
+//! forget, servers that are lost for good and come again elsewhere, lines that spoil what they carry, clients that sleep or die, and all of it together.
 //!
 //! Chance is drawn from a seed, which is printed; `RUSTBATCH_SEED` repeats it. Most cases run with
 //! times that are a tenth of the real ones (`support::quick`).
@@ -10,6 +10,7 @@ mod clients;
 mod crowd;
 mod hosts;
 mod lines;
+mod moves;
 mod servers;
 mod soak;
 #[path = "../support/mod.rs"]
