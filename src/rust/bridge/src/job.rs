@@ -209,6 +209,10 @@ impl Loop {
             Report::Values(_) => values::list(&[serial::unserialize(&bytes)?])?,
             Report::Refused(_) => values::list(&[serial::unserialize(&bytes)?])?,
             Report::Lost(times) => values::integers(&[times.cast_signed()])?,
+            Report::TooLarge { size, limit } => values::named_list(&[
+                ("size", values::doubles(&[*size as f64])?),
+                ("limit", values::doubles(&[*limit as f64])?),
+            ])?,
             Report::Crashed(cause) => values::named_list(&[
                 ("message", values::text(&cause.words())?),
                 ("signal", number(cause.signal)?),
@@ -240,6 +244,7 @@ fn kind(outcome: &Outcome) -> &'static str {
         Report::Refused(_) => "refused",
         Report::Crashed(_) => "crashed",
         Report::Lost(_) => "lost",
+        Report::TooLarge { .. } => "too_large",
     }
 }
 
