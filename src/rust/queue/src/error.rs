@@ -77,7 +77,7 @@ pub enum Error {
         seconds: u64,
         /// How many tasks had come back.
         finished: u64,
-        /// How many published tasks had not.
+        /// How many tasks had not: of all, where their number is known, else of those sent.
         open: u64,
     },
     /// The server is out of memory.
@@ -106,7 +106,9 @@ pub enum Error {
     NoWorkers {
         /// For how long, in seconds.
         seconds: u64,
-        /// How many published tasks have no outcome.
+        /// How many tasks had come back.
+        finished: u64,
+        /// How many tasks had not: of all, where their number is known, else of those sent.
         open: u64,
     },
     /// A blob that is needed is not in Redis.
