@@ -125,8 +125,8 @@ impl Slot {
         }
         self.broken = None;
         for pause in PAUSES {
-            let Shared { r, folder, .. } = &*self.shared;
-            match Evaluator::start(r, folder.path(), self.signals.clone()).await {
+            let Shared { r, folder, queue, .. } = &*self.shared;
+            match Evaluator::start(r, folder.path(), queue.id(), self.signals.clone()).await {
                 Ok(evaluator) => {
                     self.evaluator = Some(evaluator);
                     self.broken = None;
