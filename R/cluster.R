@@ -4,8 +4,9 @@
 #' registered with [registerDoRustBatch()], and the Redis that queues their
 #' work. Whatever can be wrong is checked before anything is started; if a step
 #' fails, or the start is interrupted, what was begun is taken down. R processes
-#' that die are started again, and so is what runs them, up to five times within
-#' a minute. While it waits, a `message()` says what the workers are doing.
+#' that die are started again, and so are what runs them and the Redis, up to
+#' five times within a minute. While it waits, a `message()` says what the workers
+#' are doing.
 #'
 #' This function stands before [parallel::makeCluster()]: with `type`, or with
 #' several host names, it hands its arguments on to that one, so scripts that

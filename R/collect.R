@@ -172,7 +172,8 @@ event_values <- function(event) {
       crash <- crash_error(event)
       list(values = list(crash))
     },
-    lost = list(values = list(lost_error(event)))
+    lost = list(values = list(lost_error(event))),
+    too_large = list(values = list(too_large_error(event)))
   )
 }
 
@@ -206,6 +207,19 @@ lost_error <- function(event) {
       "* Does the task need more memory than its host has?"
     ),
     event["worker"]
+  )
+}
+
+# A task whose value Redis can't hold, whatever room is made.
+too_large_error <- function(event) {
+  sizes <- event$report
+  failure_condition(
+    "too_large", paste0(
+      "the task's value is ", gib(sizes$size), " and too large for Redis, whose `maxmemory` is ",
+      gib(sizes$limit), "\n",
+      "* Raise its `maxmemory`, or let the task save its value and return the file's name."
+    ),
+    c(sizes, event[c("worker", "attempt")])
   )
 }
 

@@ -11,7 +11,7 @@ dopar <- function(obj, expr, envir, data) {
   seed <- if (!".doRNG.stream" %in% obj$argnames) loop_seed()
   it <- iter(obj)
   context <- loop_context(obj, expr, envir, seed, it)
-  job <- open_job(data, context, seed, options$chunkSize)
+  job <- open_job(data, context, seed, as.numeric(c(task_count(it), options$chunkSize)))
   on.exit(job_close(job$pointer, TRUE))
   failure <- run_loop(data, job, obj, expr, it, context$calling)
   error <- getErrorValue(it)
@@ -20,7 +20,8 @@ dopar <- function(obj, expr, envir, data) {
   }
   # All is here, so there is nothing to wait for.
   job_close(job$pointer, FALSE)
-  getResult(it)
+  # .final runs in it. Its error stays what it is, and is of our class as well.
+  tryCatch(getResult(it), error = function(e) stop(as_ours(e, "loop")))
 }
 
 # The loop's options, from .options.rustBatch.
@@ -72,6 +73,14 @@ with_elements <- function(condition, other) {
 # The condition of a loop that its iterator or its .combine ends.
 loop_error <- function(error, expr) {
   as_foreach(failure_condition("loop", conditionMessage(error), parent = error, call = expr))
+}
+
+# Somebody else's error, of our class as well, behind its own.
+as_ours <- function(error, kind) {
+  ours <- c(paste0("rustBatch_error_", kind), "rustBatch_error")
+  classes <- setdiff(class(error), c(ours, "error", "condition"))
+  class(error) <- c(classes, ours, "error", "condition")
+  error
 }
 
 # Of our class, and of the one that foreach's own errors have.

@@ -17,7 +17,8 @@ find_globals <- function(expr, envir, arguments, noexport, export, values = list
   look_up(list(all = global_methods()), globalenv(), frames, noexport, state)
   for (name in export) {
     if (!exists(name, envir, inherits = TRUE)) {
-      stop(sprintf("unable to find variable \"%s\"", name))
+      message <- sprintf("unable to find variable \"%s\"", name)
+      stop(as_ours(simpleError(message, sys.call()), "export"))
     }
     if (is.null(state$objects[[name]]) && is.null(state$globals[[name]])) {
       value <- get(name, envir, inherits = TRUE)

@@ -76,9 +76,10 @@ clusters_remove <- function(ids, file, fields, programs) {
 # Opens a job. `head` is the list that the evaluator loads first, `body` the objects that it loads
 # when the packages are there, `calling` the environment that goes by name in them, `exports` the
 # blobs that travel beside them, as text, `seed` the state of the first random stream or `NULL`,
-# `chunk_size` the user's own or `NULL`. Returns a pointer.
-job_open <- function(cluster, head, body, calling, exports, seed, chunk_size) {
-  unwrap(.Call(wrap__job_open, cluster, head, body, calling, exports, seed, chunk_size))
+# `sizes` how many tasks there will be, `Inf` where that is not known, and the user's own size of
+# chunks, where there is one. Returns a pointer.
+job_open <- function(cluster, head, body, calling, exports, seed, sizes) {
+  unwrap(.Call(wrap__job_open, cluster, head, body, calling, exports, seed, sizes))
 }
 
 # How many tasks the next chunk should have: 0 while enough chunks are out. `left` is how many tasks

@@ -351,3 +351,29 @@ test_as_user("a command that writes for ever holds nobody up", {
   expect_identical(values, 1:20)
   expect_lt(took, 10)
 })
+
+# Whether the R process of the only slot has compiled its functions, as a task finds it.
+state_of_evaluator <- function() {
+  foreach(i = 1, .combine = c) %dopar% {
+    homes <- Filter(is.environment, lapply(sys.frames(), parent.env))
+    known <- Filter(function(home) exists("compile_all", home, inherits = FALSE), homes)
+    get("state", known[[1]])
+  }
+}
+
+test_as_user("R compiles its functions when there is nothing to do, and not before a first loop", {
+  # On a machine that has much to do, some time may pass before the first loop.
+  for (k in 1:5) {
+    cluster <- local_cluster(1)
+    first <- state_of_evaluator()
+    if (first == "cold" || k == 5) break
+    stopCluster(cluster)
+  }
+  expect_identical(first, "cold")
+  # Each look is work, and there has to be none for 100 ms.
+  for (k in 1:20) {
+    Sys.sleep(0.25)
+    if (state_of_evaluator() == "compiled") break
+  }
+  expect_identical(state_of_evaluator(), "compiled")
+})

@@ -8,25 +8,46 @@ seed_chances <- function() {
   paste("RUSTBATCH_SEED =", seed)
 }
 
-# R processes ----
-
-test_as_user("twenty R processes killed at random lose no task and double none", {
+# Runs a loop of `tasks` tasks of 50 ms on `slots` slots in an R of its own, and goes on when it has
+# begun. `ran` notes every run of a task; `value()` waits for the loop's value, and its end.
+start_loop <- function(slots, tasks, frame = parent.frame()) {
   skip_without_redis()
   ran <- tempfile("ran-")
-  script <- start_r(ran = ran, body = quote({
-    cluster <- makeCluster(4)
+  script <- start_r(ran = ran, slots = slots, tasks = tasks, frame = frame, body = quote({
+    cluster <- makeCluster(slots)
     registerDoRustBatch(cluster)
-    say("ready")
-    value <- foreach(i = 1:400, .combine = c) %dopar% {
-      cat("x\n", file = ran, append = TRUE)
-      Sys.sleep(0.05)
-      i
-    }
-    say("value", value)
+    messages <- character()
+    value <- withCallingHandlers(
+      foreach(i = seq_len(tasks), .combine = c) %dopar% {
+        cat("x\n", file = ran, append = TRUE)
+        Sys.sleep(0.05)
+        i
+      },
+      message = function(m) messages <<- c(messages, conditionMessage(m))
+    )
+    say("value", list(value = value, messages = messages))
     stopCluster(cluster)
     say("over")
   }))
-  script$said("ready")
+  expect_true(wait_until(file.exists(ran), 20))
+  script$runs <- function() length(readLines(ran))
+  script$value <- function() {
+    value <- script$said("value", 60)
+    script$said("over")
+    value
+  }
+  script
+}
+
+# Waits until there is another process in the place of each of `before`.
+expect_replaced <- function(before, find, within = 5) {
+  expect_true(wait_until(length(setdiff(find(), before)) >= length(before), within))
+}
+
+# R processes ----
+
+test_as_user("twenty R processes killed at random lose no task and double none", {
+  script <- start_loop(4, 400)
   worker <- worker_process(script$pid)
   evaluators <- function() {
     all <- processes()
@@ -34,7 +55,6 @@ test_as_user("twenty R processes killed at random lose no task and double none",
   }
   seeded <- seed_chances()
   seen <- numeric()
-  expect_true(wait_until(file.exists(ran), 10))
   for (k in 1:20) {
     Sys.sleep(runif(1, 0, 0.2))
     if (script$has_said("value")) break
@@ -44,12 +64,11 @@ test_as_user("twenty R processes killed at random lose no task and double none",
     replaced <- function() length(setdiff(evaluators(), victim)) == 4L
     seen[k] <- seconds(expect_true(wait_until(replaced(), 5)))
   }
-  expect_identical(script$said("value", within = 60), 1:400, info = seeded)
+  expect_identical(script$value()$value, 1:400, info = seeded)
   expect_length(seen, 20L)
   expect_lt(quantile(seen, 0.95), 1)
   # What was killed was done again, and little else.
-  expect_gte(length(readLines(ran)), 400L)
-  script$said("over")
+  expect_gte(script$runs(), 400L)
 })
 
 # Halts the process whose number a task writes into `begun`, for some seconds.
@@ -113,32 +132,82 @@ test_as_user("a loop goes on when its worker is killed under it", {
 })
 
 test_as_user("four kills of the worker at random lose no task and double none", {
+  script <- start_loop(3, 300)
+  seeded <- seed_chances()
+  find <- function() worker_process(script$pid)
+  for (k in 1:4) {
+    Sys.sleep(runif(1, 0, 0.5))
+    expect_true(wait_until(length(before <- find()) == 1L, 5))
+    tools::pskill(before, 9L)
+    expect_replaced(before, find)
+  }
+  expect_identical(script$value()$value, 1:300, info = seeded)
+})
+
+test_as_user("a loop whose worker is killed again and again says how much of it was done", {
   skip_without_redis()
-  ran <- tempfile("ran-")
-  script <- start_r(ran = ran, body = quote({
-    cluster <- makeCluster(3)
+  script <- start_r(body = quote({
+    cluster <- makeCluster(2)
     registerDoRustBatch(cluster)
-    value <- foreach(i = 1:300, .combine = c) %dopar% {
-      cat("x\n", file = ran, append = TRUE)
-      Sys.sleep(0.05)
-      i
-    }
-    say("value", value)
+    error <- tryCatch(
+      foreach(i = 1:1000, .options.rustBatch = list(chunkSize = 1)) %dopar% Sys.sleep(0.1),
+      rustBatch_error_lost = function(e) e
+    )
+    say("error", error[c("message", "finished", "open")])
     stopCluster(cluster)
     say("over")
   }))
-  seeded <- seed_chances()
-  script$said("pid")
-  expect_true(wait_until(file.exists(ran), 20))
-  for (k in 1:4) {
-    Sys.sleep(runif(1, 0, 0.5))
-    before <- worker_process(script$pid)
+  find <- function() worker_process(script$pid)
+  for (k in 1:6) {
+    expect_true(wait_until(length(before <- find()) == 1L, 10))
+    # It has done something by then.
+    Sys.sleep(0.7)
     tools::pskill(before, 9L)
-    replaced <- function() length(setdiff(worker_process(script$pid), before)) == 1L
-    expect_true(wait_until(replaced(), 5))
+    expect_gone(before)
   }
-  expect_identical(script$said("value", 60), 1:300, info = seeded)
+  error <- script$said("error")
+  expect_match(error$message, "started again 5 times within 60 s", fixed = TRUE)
+  expect_gt(error$finished, 0)
+  expect_identical(error$finished + error$open, 1000)
   script$said("over")
+})
+
+test_as_user("a loop goes on when what supervises its private Redis is killed, twice", {
+  script <- start_loop(2, 200)
+  find <- function() {
+    intersect(running("rustbatch-worker server"), cluster_processes(script$pid))
+  }
+  for (k in 1:2) {
+    before <- find()
+    expect_length(before, 1L)
+    runs <- script$runs()
+    tools::pskill(before, 9L)
+    expect_gone(before)
+    expect_replaced(before, find)
+    # With new workers, which know the new server.
+    expect_true(wait_until(script$runs() > runs + 20L, 10))
+  }
+  done <- script$value()
+  expect_identical(done$value, 1:200)
+  # Nothing is told but that the queue was lost.
+  expect_match(done$messages, "^Redis has lost the queue: [0-9]+ tasks were published again\n$")
+})
+
+test_as_user("a server that is replaced has a new address, and the cluster is not lost meanwhile", {
+  cluster <- local_cluster(2)
+  big <- as.numeric(1:1e6)
+  expect_identical(foreach(i = 1, .combine = c) %dopar% sum(big), sum(big))
+  before <- server_folder(cluster)
+  supervisor <- intersect(running("rustbatch-worker server"), cluster_processes())
+  tools::pskill(supervisor, 9L)
+  # What is sent meanwhile waits, also what Redis knew already.
+  expect_identical(foreach(i = 1:4, .combine = c) %dopar% (sum(big) + i), sum(big) + 1:4)
+  expect_output(print(cluster), ": running")
+  expect_false(server_folder(cluster) == before)
+  expect_false(dir.exists(before))
+  family <- cluster_processes()
+  stopCluster(cluster)
+  expect_gone(family)
 })
 
 test_as_user("what a task has left running ends with the worker that is killed", {
@@ -184,10 +253,7 @@ test_as_user("a cluster leaves neither files nor commands of its tasks, however 
       say("over")
     }))
     left <- script$said("left")
-    # Of a client that is killed nobody is left to look for the daemon.
-    killed <- identical(end[[1]], quote(tools::pskill))
-    expect_gone(if (killed) left$pids[1] else left$pids)
-    if (killed) tools::pskill(left$pids[2], 9L)
+    expect_gone(left$pids)
     expect_true(wait_until(!dir.exists(left$folder), 5))
   }
 })
@@ -230,6 +296,40 @@ test_as_user("a client that is killed at any moment of makeCluster() leaves noth
     expect_true(gone, info = paste(seeded, "round", k))
     left <- list.files(place, pattern = "^rustBatch-")
     expect_identical(left, character(), info = paste(seeded, "round", k))
+  }
+})
+
+# Versions ----
+
+test_that("a worker and a client of different versions say so, both, at once", {
+  skip_without_redis()
+  real <- worker_executable()
+  version <- as.character(utils::packageVersion("rustBatch"))
+  # The worker as it sees a client that is newer, older, or so old that it says nothing of itself.
+  for (client in c("9.8.7", "0.0.1", "an unknown version")) {
+    program <- tempfile("worker-")
+    line <- if (client == "an unknown version") "" else sprintf("\"version\":\"%s\",", client)
+    writeLines(c(
+      "#!/bin/sh",
+      sprintf("if [ $1 = server ]; then exec '%s' server; fi", real),
+      sprintf("edit='s/\"version\":\"[^\"]*\",/%s/; s/{/{\"new\":[1],/'", line),
+      "mkfifo $0.told",
+      "read -r line",
+      "exec 3<&0",
+      "(printf '%s\\n' \"$line\" | sed \"$edit\"; exec cat <&3) 2>/dev/null >$0.told &",
+      sprintf("exec '%s' \"$@\" 3<&- <$0.told", real)
+    ), program)
+    Sys.chmod(program, "0755")
+    before <- cluster_processes()
+    took <- seconds(error <- expect_error(
+      cluster_start(NULL, list(workers = 1), program, file.path(R.home("bin"), "R")),
+      class = "rustBatch_error_provision"
+    ))
+    expect_lt(took, 10)
+    expect_match(conditionMessage(error), fixed = TRUE, sprintf(
+      "this worker is rustBatch %s, the client that wants it is %s", version, client
+    ))
+    expect_identical(setdiff(cluster_processes(), before), integer())
   }
 })
 

@@ -86,7 +86,7 @@ test_that(".export, .noexport and .packages do what %do% has no need to do", {
     expect_identical(values, rep(list("the value"), 3))
     expect_error(
       foreach(i = 1:3, .export = "no_such_object") %dopar% i,
-      "unable to find variable \"no_such_object\"", fixed = TRUE
+      "unable to find variable \"no_such_object\"", fixed = TRUE, class = "rustBatch_error_export"
     )
     expect_error(
       foreach(i = 1:3, .noexport = "by_name") %dopar% by_name, "object 'by_name' not found"

@@ -154,6 +154,18 @@ test_that("a .combine or .final that fails raises", {
     class = "rustBatch_error_loop"
   )
   expect_identical(conditionMessage(error$parent), "no combine")
+  # In the words of foreach, and of .final itself.
+  error <- expect_error(
+    foreach(i = 1:3, .final = function(x) stop("no final")) %dopar% i,
+    "^no final$", class = "rustBatch_error_loop"
+  )
+  expect_identical(class(error),
+    c("simpleError", "rustBatch_error_loop", "rustBatch_error", "error", "condition")
+  )
+  own <- function(x) stop(errorCondition("own words", class = "own", data = 7))
+  error <- expect_error(foreach(i = 1:3, .final = own) %dopar% i, class = "own")
+  expect_s3_class(error, "rustBatch_error")
+  expect_identical(error$data, 7)
 })
 
 test_that("what %do% swallows or overtakes is raised", {

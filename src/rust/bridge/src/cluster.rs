@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use extendr_api::prelude::*;
 use rustbatch_protocol::{BlobRef, ClusterId};
-use rustbatch_provision::lifecycle::{Numbers, Redis, Standing, Up};
+use rustbatch_provision::lifecycle::{Access, Numbers, Redis, Standing, Up};
 use rustbatch_provision::{Error, Place};
 use rustbatch_queue::Client;
 
@@ -129,27 +129,23 @@ impl Cluster {
         if let Some(words) = self.lost() {
             return Err(Failure::new("lost", words));
         }
-        if self.standing().is_some_and(|standing| standing.paused) {
+        if self.access().is_some_and(|access| access.standing == Standing::Paused) {
             let text = "The cluster's server has been stopped\n* Start it: `startServer(cluster)`.";
             return Err(Failure::new("paused", text));
         }
         Ok(())
     }
 
-    fn standing(&self) -> Option<Standing> {
+    /// What is known of the cluster; nothing where it is stopped, or another process'.
+    fn access(&self) -> Option<Access> {
         let parts = self.parts.borrow();
-        self.origin.is_here().then(|| Some(parts.as_ref()?.up.standing()))?
+        if self.origin.is_here() { Some(parts.as_ref()?.up.access()) } else { None }
     }
 
-    /// How a process of the cluster has ended unasked.
+    /// Why the cluster is lost; `None` while it is kept up.
     fn lost(&self) -> Option<String> {
-        let died = match &*self.parts.borrow() {
-            Some(parts) if self.origin.is_here() => {
-                parts.place.local().and_then(|local| local.died(&self.about.id))
-            }
-            _ => None,
-        };
-        let words = died.or_else(|| self.standing()?.lost)?;
+        let standing = self.access()?.standing;
+        let Standing::Lost(words) = standing else { return None };
         Some(format!("The cluster is lost: {words}\n{AGAIN}"))
     }
 
@@ -157,11 +153,12 @@ impl Cluster {
         if !self.origin.is_here() {
             return "another process'";
         }
-        match self.standing() {
+        match self.access().map(|access| access.standing) {
             None => "stopped",
-            Some(_) if self.lost().is_some() => "lost",
-            Some(Standing { paused: true, .. }) => "its server has been stopped",
-            Some(_) => "running",
+            Some(Standing::Lost(_)) => "lost",
+            Some(Standing::Paused) => "its server has been stopped",
+            Some(Standing::Replacing) => "its server is being replaced",
+            Some(Standing::Up) => "running",
         }
     }
 
@@ -178,7 +175,7 @@ impl Drop for Cluster {
             return;
         }
         let Some(Parts { up, place, .. }) = self.take() else { return };
-        if place.local().is_some() {
+        if place.is_local() {
             // Its processes die with what is dropped here, at once.
             return;
         }
@@ -239,23 +236,21 @@ fn cluster_describe(cluster: Robj) -> Robj {
     entry(|| {
         let cluster = values::pointed::<Cluster>(&cluster)?;
         let About { id, provider, slots, .. } = &cluster.about;
-        let standing = cluster.standing();
-        let expected = standing.as_ref().map_or(cluster.most.get(), |s| s.numbers.expected);
-        let Numbers { initializing, running, .. } = standing.unwrap_or_default().numbers;
-        let server = match &*cluster.parts.borrow() {
-            Some(parts) if cluster.origin.is_here() => parts.up.access().server.address.to_string(),
-            _ => String::new(),
+        let numbers = match &*cluster.parts.borrow() {
+            Some(parts) if cluster.origin.is_here() => parts.up.numbers(),
+            _ => Numbers { expected: cluster.most.get(), ..Numbers::default() },
         };
+        let server = cluster.access().map(|access| access.server.address.to_string());
         let count = |n: u32| values::integers(&[n.cast_signed()]);
         values::named_list(&[
             ("id", values::text(id.as_str())?),
             ("name", values::text(id.as_str().rsplit_once('-').map_or("", |(name, _)| name))?),
             ("provider", values::text(provider)?),
-            ("server", values::text(&server)?),
+            ("server", values::text(&server.unwrap_or_default())?),
             ("slots", count(*slots)?),
-            ("expected", count(expected)?),
-            ("initializing", count(initializing)?),
-            ("running", count(running)?),
+            ("expected", count(numbers.expected)?),
+            ("initializing", count(numbers.initializing)?),
+            ("running", count(numbers.running)?),
             ("state", values::text(cluster.state())?),
         ])
     })

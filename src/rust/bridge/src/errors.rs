@@ -9,7 +9,11 @@ impl From<provision::Error> for Raised {
     fn from(error: provision::Error) -> Self {
         match error {
             provision::Error::Queue(error) => error.into(),
-            _ => Self { kind: error.kind(), fields: error.fields(), message: error.to_string() },
+            _ => {
+                let raised = Self::new(error.kind(), error.to_string());
+                let fields = error.fields().into_iter();
+                fields.fold(raised, |raised, (name, text)| raised.with_field(name, text))
+            }
         }
     }
 }
@@ -18,8 +22,12 @@ impl From<queue::Error> for Raised {
     fn from(error: queue::Error) -> Self {
         let raised = Self::new(error.kind(), error.to_string());
         match error {
-            queue::Error::Away { finished, open, .. } => {
-                raised.with_field("finished", finished).with_field("open", open)
+            queue::Error::Away { finished, open, .. }
+            | queue::Error::NoWorkers { finished, open, .. } => {
+                raised.with_number("finished", finished).with_number("open", open)
+            }
+            queue::Error::TooLarge { size, limit, .. } => {
+                raised.with_number("size", size).with_number("limit", limit)
             }
             _ => raised,
         }

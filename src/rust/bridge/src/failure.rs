@@ -6,7 +6,7 @@ use extendr_api::Robj;
 /// An error to raise in R: `rustBatch_error_<kind>`, with a message and fields.
 ///
 /// It owns plain Rust data and may come from any thread.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{message}")]
 pub struct Raised {
     /// The last part of the condition's class: `unreachable`, `config`, `lost`, …
@@ -14,7 +14,16 @@ pub struct Raised {
     /// The text that the user reads: what is wrong, and the way out.
     pub message: String,
     /// Elements of the condition, by name.
-    pub fields: Vec<(&'static str, String)>,
+    pub fields: Vec<(&'static str, Field)>,
+}
+
+/// An element of a condition.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Field {
+    /// A text.
+    Text(String),
+    /// A number.
+    Number(f64),
 }
 
 impl Raised {
@@ -26,7 +35,14 @@ impl Raised {
     /// The same with an element more.
     #[must_use]
     pub fn with_field(mut self, name: &'static str, value: impl ToString) -> Self {
-        self.fields.push((name, value.to_string()));
+        self.fields.push((name, Field::Text(value.to_string())));
+        self
+    }
+
+    /// The same with a number more.
+    #[must_use]
+    pub fn with_number(mut self, name: &'static str, value: u64) -> Self {
+        self.fields.push((name, Field::Number(value as f64)));
         self
     }
 }
@@ -54,6 +70,15 @@ impl Failure {
     pub fn with_field(self, name: &'static str, value: impl ToString) -> Self {
         match self {
             Self::Raised(raised) => Self::Raised(raised.with_field(name, value)),
+            unwind @ Self::Unwind(_) => unwind,
+        }
+    }
+
+    /// The same with a number more; a jump of R's stays as it is.
+    #[must_use]
+    pub fn with_number(self, name: &'static str, value: u64) -> Self {
+        match self {
+            Self::Raised(raised) => Self::Raised(raised.with_number(name, value)),
             unwind @ Self::Unwind(_) => unwind,
         }
     }

@@ -1,6 +1,6 @@
 //! Jobs: a context is made, chunks go out, outcomes come in.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -30,6 +30,10 @@ struct Loop {
     job: RefCell<Option<Job>>,
     events: RefCell<Option<Receiver<Event>>>,
     schedule: RefCell<Schedule>,
+    /// How many tasks there will be, where that is known.
+    tasks: Option<u64>,
+    sent: Cell<u64>,
+    received: Cell<u64>,
 }
 
 impl Drop for Loop {
@@ -47,7 +51,8 @@ fn serialize(value: &Robj, calling: &Robj) -> std::result::Result<Vec<u8>, Failu
 /// Opens a job. `head` is the list that the evaluator loads first, `body` the objects that it loads
 /// when the packages are there, `calling` the environment that goes by name in them, `exports` the
 /// blobs that travel beside them, as text, `seed` the state of the first random stream or `NULL`,
-/// `chunk_size` the user's own or `NULL`. Returns a pointer.
+/// `sizes` how many tasks there will be, `Inf` where that is not known, and the user's own size of
+/// chunks, where there is one. Returns a pointer.
 #[extendr]
 fn job_open(
     cluster: Robj,
@@ -56,7 +61,7 @@ fn job_open(
     calling: Robj,
     exports: Robj,
     seed: Robj,
-    chunk_size: Robj,
+    sizes: Robj,
 ) -> Robj {
     entry(|| {
         let cluster = values::pointed::<Cluster>(&cluster)?;
@@ -82,14 +87,18 @@ fn job_open(
         let context = encode(&Context { client: client.id().clone(), main, objects })?;
         let context = keep(&client, context, &mut blobs, &mut fresh);
         let seed = seed.as_integer_slice().and_then(|state| <[i32; 6]>::try_from(state).ok());
+        let sizes = sizes.as_real_slice().unwrap_or_default();
+        let size = |i: usize| sizes.get(i).filter(|size| size.is_finite()).map(|&size| size as u64);
+        let tasks = size(0);
         let spec = JobSpec {
             context,
             blobs,
             beside,
             fresh,
             seed: seed.map(|state| state.map(i32::cast_unsigned)),
+            tasks,
         };
-        let fixed = chunk_size.as_integer().and_then(|n| u32::try_from(n).ok());
+        let fixed = size(1).and_then(|n| u32::try_from(n).ok());
         let (sender, events) = channel();
         let runtime = runtime::handle()?;
         let job = {
@@ -102,6 +111,9 @@ fn job_open(
             job: RefCell::new(Some(job)),
             events: RefCell::new(Some(events)),
             schedule: RefCell::new(Schedule::new(cluster.slots(), fixed)),
+            tasks,
+            sent: Cell::new(0),
+            received: Cell::new(0),
         }))
     })
 }
@@ -146,6 +158,7 @@ fn job_push(job: Robj, first: f64, n: i32, arguments: Robj, calling: Robj) -> Ro
             Some(open) => open.push(name, bytes)?,
             None => return Err(Failure::new("closed", "The loop has ended.")),
         }
+        job.sent.set(job.sent.get() + u64::from(name.n));
         Ok(values::null())
     })
 }
@@ -166,7 +179,7 @@ fn job_wait(cluster: Robj, job: Robj) -> Robj {
         let first = loop {
             match wait(inbox, Some(Instant::now() + runtime::LOOK))? {
                 Some(event) => break event,
-                None => cluster.check_alive()?,
+                None => cluster.check_alive().map_err(|lost| job.counted(lost))?,
             }
         };
         let mut events = Vec::new();
@@ -178,6 +191,14 @@ fn job_wait(cluster: Robj, job: Robj) -> Robj {
 }
 
 impl Loop {
+    /// A failure with how many tasks have finished and how many have not: of all, where their number is
+    /// known, else of those sent.
+    fn counted(&self, failure: Failure) -> Failure {
+        let (finished, all) = (self.received.get(), self.tasks.unwrap_or(self.sent.get()));
+        let open = all.saturating_sub(finished);
+        failure.with_number("finished", finished).with_number("open", open)
+    }
+
     fn receive(&self, event: Event) -> std::result::Result<Robj, Failure> {
         let (name, lacking, outcome, bytes) = match event {
             Event::Outcome { name, lacking, outcome, bytes } => (name, lacking, outcome, bytes),
@@ -205,10 +226,15 @@ impl Loop {
         };
         let elapsed = Duration::from_micros(outcome.elapsed_us);
         self.schedule.borrow_mut().received(name, lacking.len() as u32, elapsed);
+        self.received.set(self.received.get() + lacking.len() as u64);
         let report = match &outcome.report {
             Report::Values(_) => values::list(&[serial::unserialize(&bytes)?])?,
             Report::Refused(_) => values::list(&[serial::unserialize(&bytes)?])?,
             Report::Lost(times) => values::integers(&[times.cast_signed()])?,
+            Report::TooLarge { size, limit } => values::named_list(&[
+                ("size", values::doubles(&[*size as f64])?),
+                ("limit", values::doubles(&[*limit as f64])?),
+            ])?,
             Report::Crashed(cause) => values::named_list(&[
                 ("message", values::text(&cause.words())?),
                 ("signal", number(cause.signal)?),
@@ -240,6 +266,7 @@ fn kind(outcome: &Outcome) -> &'static str {
         Report::Refused(_) => "refused",
         Report::Crashed(_) => "crashed",
         Report::Lost(_) => "lost",
+        Report::TooLarge { .. } => "too_large",
     }
 }
 

@@ -3,12 +3,15 @@
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use extendr_api::prelude::*;
 use rustbatch_protocol::bootstrap::Address;
-use rustbatch_provision::lifecycle::{self, Policy, Progress, Redis, Up};
+use rustbatch_provision::lifecycle::{self, Access, Policy, Progress, Redis, Standing, Up};
 use rustbatch_provision::{Place, Programs, Spec};
+use rustbatch_queue::Client;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::watch;
 
 use crate::boundary::entry;
 use crate::cluster::{About, Cluster, Parts};
@@ -117,6 +120,7 @@ async fn start(
     let place = Arc::new(Place::new(&spec, &programs));
     let (wish, policy) = rustbatch_provision::providers::wish(&spec, &programs);
     let (slots, most) = (wish.slots, wish.most);
+    let replacing = policy.server + policy.join;
     let up = lifecycle::start(Arc::clone(&place), Redis, wish, policy, progress).await?;
     let about = About {
         id: up.access().cluster,
@@ -125,7 +129,7 @@ async fn start(
         most,
         stop_on_exit: spec.remote.stop_on_exit,
     };
-    Ok((parts(up, place).await?, about))
+    Ok((parts(up, place, replacing).await?, about))
 }
 
 async fn attach(
@@ -140,29 +144,36 @@ async fn attach(
     let id = lifecycle::named(&records, &name)?;
     let up = lifecycle::attach(Arc::clone(&place), Redis, id.clone(), progress).await?;
     let (slots, most) = up.size().await?;
+    let Policy { server, join, .. } = Policy::default();
     let about = About { id, provider: spec.provider.name(), slots, most, stop_on_exit };
-    Ok((parts(up, place).await?, about))
+    Ok((parts(up, place, server + join).await?, about))
 }
 
-/// Keeps the cluster up from now on.
-async fn parts(up: Up<Place, Redis>, place: Arc<Place>) -> std::result::Result<Parts, Raised> {
+/// Keeps the cluster up from now on. Another server may take `replacing` to come.
+async fn parts(
+    up: Up<Place, Redis>,
+    place: Arc<Place>,
+    replacing: Duration,
+) -> std::result::Result<Parts, Raised> {
     let client = (*up.register().await?).clone();
-    match place.local() {
-        None => up.keep(),
-        Some(local) => {
-            let (tell, mut deaths) = unbounded_channel();
-            local.keep(&up.access().cluster, &tell);
-            let mourner = client.clone();
-            // Ends with the keeping of the worker.
-            tokio::spawn(async move {
-                while let Some(worker) = deaths.recv().await {
-                    // Where that fails, its lease runs out.
-                    let _ = mourner.bury(&worker).await;
-                }
-            });
+    tokio::spawn(follow(up.accesses(), client.clone(), replacing));
+    up.keep();
+    Ok(Parts { up: Arc::new(up), place, client })
+}
+
+/// Tells the client of each new server, and while one is on its way, which may take so long. Ends with
+/// the cluster.
+async fn follow(mut accesses: watch::Receiver<Access>, client: Client, replacing: Duration) {
+    while accesses.changed().await.is_ok() {
+        let Access { server, standing, .. } = accesses.borrow_and_update().clone();
+        match standing {
+            // A server that has no address is none that was reached before.
+            Standing::Up => drop(client.moved(&server)),
+            Standing::Replacing => client.expect(replacing),
+            Standing::Paused => {}
+            Standing::Lost(_) => return,
         }
     }
-    Ok(Parts { up: Arc::new(up), place, client })
 }
 
 extendr_module! {

@@ -8,7 +8,7 @@ use std::slice;
 use extendr_api::{Error, ExternalPtr, GetSexp, Robj, SEXP};
 
 use crate::boundary::{protect, protect_plain};
-use crate::failure::{Failure, Raised};
+use crate::failure::{Failure, Field, Raised};
 use crate::ffi::{self, kind};
 
 /// `NULL`.
@@ -127,7 +127,13 @@ fn raised_value(raised: &Raised) -> Result<Robj, Failure> {
     let fields = raised
         .fields
         .iter()
-        .map(|(name, value)| Ok((*name, text(value)?)))
+        .map(|(name, value)| {
+            let value = match value {
+                Field::Text(value) => text(&value.replace('\0', ""))?,
+                Field::Number(value) => doubles(&[*value])?,
+            };
+            Ok((*name, value))
+        })
         .collect::<Result<Vec<_>, Failure>>()?;
     let value = named_list(&[
         ("kind", text(raised.kind)?),

@@ -39,6 +39,13 @@ pub enum Report {
     Refused(Payload),
     /// The task's host was lost each time the task ran alone; so often.
     Lost(u32),
+    /// The task's value is too large for Redis, however much room is made.
+    TooLarge {
+        /// How large it is, in bytes.
+        size: u64,
+        /// How much memory Redis may use, in bytes.
+        limit: u64,
+    },
 }
 
 /// Why an R process died.

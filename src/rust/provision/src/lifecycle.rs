@@ -53,6 +53,21 @@ pub struct Access {
     pub key: ClusterKey,
     /// Redis, for the client.
     pub server: Server,
+    /// How it stands with the cluster.
+    pub standing: Standing,
+}
+
+/// How it stands with a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It is kept up.
+    Up,
+    /// Its server was lost, and another is on its way; [`Access::server`] is still the lost one.
+    Replacing,
+    /// Its server has been stopped on purpose; [`Access::server`] is that one.
+    Paused,
+    /// Nothing of it is replaced any more, for this reason.
+    Lost(String),
 }
 
 /// How many workers there are.
@@ -66,22 +81,11 @@ pub struct Numbers {
     pub running: u32,
 }
 
-/// How a cluster was at the last look.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// How many workers there are.
-    pub numbers: Numbers,
-    /// Whether server and workers have been stopped on purpose.
-    pub paused: bool,
-    /// Why it is lost; `None` while it is kept up.
-    pub lost: Option<String>,
-}
-
 /// A cluster that stands. Dropping it takes it down, without waiting.
 pub struct Up<P: Provider, D: Door> {
     parts: Slot<Option<Parts<P, D>>>,
     access: watch::Receiver<Access>,
-    standing: watch::Receiver<Standing>,
+    numbers: watch::Receiver<Numbers>,
     runtime: Handle,
 }
 
@@ -135,16 +139,23 @@ impl<P: Provider, D: Door> Up<P, D> {
         let (wanted, unwanted) = watch::channel(());
         fleet.unwanted = unwanted;
         fleet.publish();
-        let standing = fleet.standing.subscribe();
+        let numbers = fleet.known.subscribe();
         let fleet = Arc::new(Mutex::new(fleet));
         let parts = Parts { provider, fleet, cluster, wanted, keeping: None };
-        Self { parts: Slot::new(Some(parts)), access, standing, runtime: Handle::current() }
+        Self { parts: Slot::new(Some(parts)), access, numbers, runtime: Handle::current() }
     }
 
     /// What a client needs; another server's when the first is lost.
     #[must_use]
     pub fn access(&self) -> Access {
         self.access.borrow().clone()
+    }
+
+    /// What a client needs, each time that it changes: another server, or how the cluster stands. It ends
+    /// with the cluster.
+    #[must_use]
+    pub fn accesses(&self) -> watch::Receiver<Access> {
+        self.access.clone()
     }
 
     /// The connection that has been made to the queue. Cancel-safe.
@@ -162,17 +173,19 @@ impl<P: Provider, D: Door> Up<P, D> {
         let Some(parts) = &mut *parts else { return };
         let mut unwanted = parts.wanted.subscribe();
         let fleet = Arc::clone(&parts.fleet);
+        let provider = Arc::clone(&parts.provider);
         parts.keeping = Some(tokio::spawn(async move {
             loop {
-                let look = {
+                let pause = {
                     let mut fleet = fleet.lock().await;
                     // What failed is tried again; what can't be mended is kept for who asks.
                     let _ = fleet.pass(Instant::now()).await;
                     fleet.publish();
-                    fleet.policy.rest
+                    fleet.rest()
                 };
                 tokio::select! {
-                    () = tokio::time::sleep(look) => {}
+                    () = tokio::time::sleep(pause) => {}
+                    () = provider.changed() => {}
                     _ = unwanted.changed() => return,
                 }
             }
@@ -203,10 +216,10 @@ impl<P: Provider, D: Door> Up<P, D> {
         Ok((fleet.wish.slots, fleet.wish.most))
     }
 
-    /// How the cluster was at the last look. Asks nobody.
+    /// How many workers there were at the last look. Asks nobody.
     #[must_use]
-    pub fn standing(&self) -> Standing {
-        self.standing.borrow().clone()
+    pub fn numbers(&self) -> Numbers {
+        *self.numbers.borrow()
     }
 
     /// From now on there shall be so many workers at least, and at most, whoever keeps the cluster up:

@@ -44,8 +44,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts `program` and writes it `line`, which may be secret, and keeps the pipe open. `what`
-    /// names the process in errors: "the worker"; `variable` stands in its environment. To be called
-    /// within a tokio runtime.
+    /// names the process in errors: "the worker". To be called within a tokio runtime.
     ///
     /// Not cancel-safe in what it did, but safe: a process that was begun is killed.
     ///
@@ -55,7 +54,6 @@ impl Process {
         what: &'static str,
         program: &Path,
         arguments: &[&str],
-        variable: Option<(&str, &str)>,
         line: Zeroizing<Vec<u8>>,
     ) -> Result<Self, Error> {
         let refuse = |reason: std::io::Error| Error::Start {
@@ -64,7 +62,6 @@ impl Process {
         };
         let mut child = Command::new(program)
             .args(arguments)
-            .envs(variable)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -266,7 +263,7 @@ mod tests {
 
     async fn shell(script: &str) -> Result<Process, Error> {
         let line = Zeroizing::new(b"hello".to_vec());
-        Process::start("the shell", Path::new("/bin/sh"), &["-c", script], None, line).await
+        Process::start("the shell", Path::new("/bin/sh"), &["-c", script], line).await
     }
 
     /// Waits until the process says that it is ready.
@@ -310,8 +307,7 @@ mod tests {
         timeout(SOON, process.end()).await.expect("its end");
         let text = "the shell ended: exit status: 4\n  why";
         assert_eq!((process.is_ready(), process.died().as_deref()), (false, Some(text)));
-        let error =
-            Process::start("it", Path::new("/no/such"), &[], None, Zeroizing::default()).await;
+        let error = Process::start("it", Path::new("/no/such"), &[], Zeroizing::default()).await;
         let error = error.err().expect("no program").to_string();
         assert!(error.starts_with("Can't start it: can't run `/no/such`: "), "{error}");
     }

@@ -61,6 +61,12 @@ pub trait Provider: Send + Sync + 'static {
         cluster: &ClusterId,
     ) -> impl Future<Output = Result<Vec<Instance>, Error>> + Send;
 
+    /// Returns when an instance of any cluster may have ended since it returned last: then it is looked
+    /// at once. Never returns where the provider is not told. Cancel-safe.
+    fn changed(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+
     /// Ends instances and forgets them, where that is the provider's to do. What has ended, is unknown
     /// or another cluster's is left alone.
     ///

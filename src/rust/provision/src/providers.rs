@@ -20,8 +20,12 @@ use crate::{Docker, Error};
 pub use docker::Containers;
 pub use local::Local;
 
-/// How often it is looked at the instances of a remote cluster that stands: each look asks somebody.
+/// How often it is looked at the instances of a cluster that stands: each look costs something.
 const REST: Duration = Duration::from_secs(5);
+
+/// How long a worker of this machine may be silent: that its process ends is seen at once, and one that
+/// only stands still (a laptop's, or one that is looked at by a debugger) goes on.
+const STILL: Duration = Duration::from_secs(24 * 3600);
 
 /// What the caller brings along.
 #[derive(Debug, Clone)]
@@ -70,13 +74,10 @@ impl Place {
         }
     }
 
-    /// The processes of this machine, where the provider is that.
+    /// Whether its clusters end with this process, at once.
     #[must_use]
-    pub fn local(&self) -> Option<&Local> {
-        match self {
-            Self::Local(local) => Some(local),
-            Self::Docker(_) => None,
-        }
+    pub fn is_local(&self) -> bool {
+        matches!(self, Self::Local(_))
     }
 }
 
@@ -124,6 +125,8 @@ pub fn wish(spec: &Spec, programs: &Programs) -> (Wish, Policy) {
                 server: Duration::from_secs(20),
                 join: Duration::from_secs(60),
                 look: Duration::from_millis(5),
+                rest: REST,
+                silent: STILL,
                 ..Policy::default()
             },
         ),
@@ -165,6 +168,10 @@ impl Provider for Place {
 
     async fn instances(&self, cluster: &ClusterId) -> Result<Vec<Instance>, Error> {
         each!(self, p => p.instances(cluster))
+    }
+
+    async fn changed(&self) {
+        each!(self, p => p.changed());
     }
 
     async fn terminate(&self, cluster: &ClusterId, ids: &[InstanceId]) -> Result<(), Error> {

@@ -172,6 +172,7 @@ fn open(folder: &Path, client: &Client) -> (Job, Receiver<Event>) {
         beside: Vec::new(),
         fresh: vec![context],
         seed: None,
+        tasks: None,
     };
     let (tell, events) = std::sync::mpsc::channel();
     let job = Job::open(client, spec, tell).expect("a job");

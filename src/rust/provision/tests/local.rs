@@ -20,10 +20,12 @@ use joined::Queue;
 use redis::{Client, Connection, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
 use rustbatch_protocol::Secret;
 use rustbatch_protocol::bootstrap::{Address, Server, ServerBootstrap};
-use rustbatch_provision::lifecycle::{self, Access, Progress, Up};
-use rustbatch_provision::provider::Provider;
+use rustbatch_provision::lifecycle::{self, Access, Progress, Standing, Up};
+use rustbatch_provision::provider::{Provider, State};
 use rustbatch_provision::{Error, Local, Programs, Spec, providers};
 use support::{SOON, assert_unseen, kill, runs, supervisor, until};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 /// A `rustbatch-worker` that does `script` in place of work.
 fn programs(folder: &Path, script: &str) -> Programs {
@@ -57,8 +59,14 @@ impl Running {
         Ok(Self { local, up, access })
     }
 
+    /// How a process of it ended.
     fn died(&self) -> Option<String> {
-        self.local.died(&self.access.cluster)
+        let listed = self.local.instances(&self.access.cluster);
+        let listed = tokio::task::block_in_place(|| Handle::current().block_on(listed));
+        listed.expect("a list").into_iter().find_map(|instance| match instance.state {
+            State::Stopped { why } => Some(why),
+            _ => None,
+        })
     }
 }
 
@@ -362,6 +370,71 @@ async fn only_the_end_of_the_supervisor_is_the_end_of_the_server() {
 fn parent(pid: u32) -> u32 {
     let list = Command::new("ps").args(["-o", "ppid=", "-p", &pid.to_string()]).output();
     String::from_utf8_lossy(&list.expect("ps").stdout).trim().parse().expect("a number")
+}
+
+/// The second supervisor is the new cluster's: other users at another address, and workers that know it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_supervisor_that_is_killed_is_replaced() {
+    let place = tempfile::tempdir().expect("a folder");
+    let programs = programs(place.path(), "read x; echo \"$x\" >> $0.told; cat > /dev/null");
+    let running = Running::start("{}", &programs).await.expect("a cluster");
+    let mut accesses = running.up.accesses();
+    running.up.keep();
+    let old = running.access.server.clone();
+    kill("-KILL", parent(pid(&old)));
+    let other = accesses.wait_for(|now| now.server.address != old.address);
+    let other = timeout(SOON, other).await.expect("in time").expect("another").server.clone();
+    assert_ne!(
+        other.password.as_ref().map(Secret::expose),
+        old.password.as_ref().map(Secret::expose)
+    );
+    until("its end", || !socket(&old).parent().expect("a folder").exists());
+    let redis = pid(&other);
+    let told = programs.worker.with_extension("told");
+    let lines = || std::fs::read_to_string(&told).unwrap_or_default();
+    until("another worker", || lines().matches('\n').count() == 2);
+    let last: rustbatch_protocol::bootstrap::WorkerBootstrap =
+        serde_json::from_str(lines().lines().last().expect("a line")).expect("a bootstrap");
+    assert_eq!(last.server.address, other.address);
+    until("no death", || running.died().is_none());
+    assert_eq!(running.up.access().standing, Standing::Up);
+    running.up.stop().await.expect("an end");
+    assert!(!runs(redis) && !socket(&other).parent().expect("a folder").exists());
+}
+
+/// What dies is replaced at once, not at the next look, until that is too often.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_dies_is_replaced_at_once_and_five_times_a_minute() {
+    let place = tempfile::tempdir().expect("a folder");
+    let script = "read x; echo $$ >> $0.told; exec cat > /dev/null";
+    let programs = programs(place.path(), script);
+    let running = Running::start("{}", &programs).await.expect("a cluster");
+    let mut accesses = running.up.accesses();
+    running.up.keep();
+    let told = programs.worker.with_extension("told");
+    let pids = || {
+        let text = std::fs::read_to_string(&told).unwrap_or_default();
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().map(|pid| pid.parse::<u32>().expect("a number")).collect::<Vec<_>>()
+    };
+    for round in 1..=6 {
+        until("a start", || pids().len() == round);
+        assert_eq!(running.up.access().standing, Standing::Up);
+        let killed = Instant::now();
+        kill("-KILL", pids()[round - 1]);
+        if round == 1 {
+            until("another", || pids().len() == 2);
+            assert!(killed.elapsed().as_secs() < 2, "{:?}", killed.elapsed());
+        }
+    }
+    let lost = accesses.wait_for(|now| now.standing != Standing::Up);
+    let lost = timeout(SOON, lost).await.expect("in time").expect("a word").standing.clone();
+    let words =
+        "the worker ended: signal: 9 (SIGKILL)\n* It had been started again 5 times within 60 s.";
+    assert_eq!(lost, Standing::Lost(words.into()));
+    assert_eq!(pids().len(), 6);
+    running.up.stop().await.expect("an end");
+    assert!(pids().into_iter().all(|pid| !runs(pid)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,7 +59,7 @@ async fn a_cluster_starts_is_kept_up_and_leaves_nothing() {
     containers.docker.kill(&workers[0].id.0).await.expect("to kill");
     up.pass(Instant::now()).await.expect("a look");
     let deadline = Instant::now() + Duration::from_secs(60);
-    while up.standing().numbers.running < 2 {
+    while up.numbers().running < 2 {
         assert!(Instant::now() < deadline, "nobody came in its place");
         tokio::time::sleep(Duration::from_millis(50)).await;
         up.pass(Instant::now()).await.expect("a look");

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use redis::Pipeline;
-use rustbatch_protocol::{BlobRef, Keys, Payload, Seal, blob::INLINE};
+use rustbatch_protocol::{BlobRef, Keys, Seal};
 
-use crate::{Error, Link, TTL, ms, script};
+use crate::{Error, Link, TTL, limit, ms, script};
 
 /// How many parts travel together: one where Redis is near, up to 16 where an answer is long in
 /// coming, so that a line is filled.
@@ -13,11 +13,12 @@ fn together(link: &Link) -> u64 {
 }
 
 /// Stores the bytes of `blob` unless Redis has them already. While Redis takes some parts, the next
-/// are sealed. May be repeated; cancel-safe, because a blob whose last part is missing counts as
-/// absent.
+/// are sealed. May be repeated; cancel-safe, because a blob of which a part is missing counts as absent.
 ///
 /// # Errors
-/// Those of [`Link::call`] and of sealing.
+/// Those of [`Link::call`] and of sealing; [`Error::TooLarge`] before anything is sent when Redis can't
+/// hold it, however much room is made. At [`Error::Full`] what has been stored is removed, so that of
+/// many who wait for room none holds it from the others.
 pub async fn put(
     link: &Link,
     keys: &Keys,
@@ -25,9 +26,33 @@ pub async fn put(
     blob: &BlobRef,
     bytes: &Bytes,
 ) -> Result<(), Error> {
-    if renew(link, keys, blob).await? {
+    let mut pipe = Pipeline::new();
+    look(&mut pipe, keys, blob);
+    // In the same round trip: the limit may have been changed since the last time.
+    limit::add_ask(&mut pipe);
+    let mut answers: Vec<redis::Value> = link.call(&pipe).await?;
+    let info = answers.pop();
+    if answers.iter().all(|part| *part == redis::Value::Int(1)) {
         return Ok(());
     }
+    if let Some(limit) = info.and_then(limit::read) {
+        check_size(link, seal, blob, bytes, limit).await?;
+    }
+    let stored = store(link, keys, seal, blob, bytes).await;
+    if let Err(Error::Full { .. }) = stored {
+        remove(link, keys, &[*blob]).await?;
+    }
+    stored
+}
+
+/// Stores all parts of a blob.
+async fn store(
+    link: &Link,
+    keys: &Keys,
+    seal: &Seal,
+    blob: &BlobRef,
+    bytes: &Bytes,
+) -> Result<(), Error> {
     let together = together(link);
     let sealed = async |from: u64| {
         let (keys, seal, blob, bytes) = (keys.clone(), seal.clone(), *blob, bytes.clone());
@@ -88,13 +113,50 @@ pub fn add_part(
 /// # Errors
 /// Those of [`Link::call`].
 pub async fn renew(link: &Link, keys: &Keys, blob: &BlobRef) -> Result<bool, Error> {
-    let key = keys.blob(&blob.hash);
     let mut pipe = Pipeline::new();
+    look(&mut pipe, keys, blob);
+    let parts: Vec<bool> = link.call(&pipe).await?;
+    Ok(parts.into_iter().all(|there| there))
+}
+
+/// Adds the renewal of a blob's expiry to a pipeline, and a question for each part: a Redis that was
+/// emptied or rolled back while it was given them lacks the first ones or some between.
+fn look(pipe: &mut Pipeline, keys: &Keys, blob: &BlobRef) {
+    let key = keys.blob(&blob.hash);
     pipe.cmd("PEXPIRE").arg(&key).arg(ms(TTL)).ignore();
-    // Parts are written in order, so the last one proves them all.
-    pipe.hexists(&key, blob.parts() - 1);
-    let (whole,): (bool,) = link.call(&pipe).await?;
-    Ok(whole)
+    for part in 0..blob.parts() {
+        pipe.hexists(&key, part);
+    }
+}
+
+/// Whether a Redis with this limit can hold the blob. What is shorter than the limit is not looked at;
+/// what is longer may become shorter when it is sealed.
+async fn check_size(
+    link: &Link,
+    seal: &Seal,
+    blob: &BlobRef,
+    bytes: &Bytes,
+    limit: u64,
+) -> Result<(), Error> {
+    let most = limit::most(limit);
+    if blob.length <= most {
+        return Ok(());
+    }
+    let (seal, blob, bytes) = (seal.clone(), *blob, bytes.clone());
+    let fits = aside(move || {
+        let mut total = 0;
+        for part in 0..blob.parts() {
+            total += blob.seal_part(&seal, &bytes, part)?.len() as u64;
+            if total > most {
+                return Ok(false);
+            }
+        }
+        Ok::<_, Error>(true)
+    });
+    if fits.await? {
+        return Ok(());
+    }
+    Err(Error::TooLarge { address: link.address(), size: blob.length, limit })
 }
 
 /// Fetches a blob; `None` when Redis does not have all of it. Cancel-safe.
@@ -169,23 +231,4 @@ pub async fn remove(link: &Link, keys: &Keys, blobs: &[BlobRef]) -> Result<(), E
     let mut pipe = Pipeline::new();
     pipe.unlink(blobs.iter().map(|blob| keys.blob(&blob.hash)).collect::<Vec<_>>()).ignore();
     link.call(&pipe).await
-}
-
-/// The bytes as a payload: within the message when short, stored as a blob when long.
-///
-/// # Errors
-/// Those of [`put`].
-pub async fn payload(
-    link: &Link,
-    keys: &Keys,
-    seal: &Seal,
-    label: &str,
-    bytes: Vec<u8>,
-) -> Result<Payload, Error> {
-    if bytes.len() <= INLINE {
-        return Ok(Payload::Inline(bytes));
-    }
-    let blob = BlobRef::owned(seal, label, bytes.len() as u64);
-    put(link, keys, seal, &blob, &bytes.into()).await?;
-    Ok(Payload::Blob(blob))
 }

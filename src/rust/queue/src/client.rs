@@ -1,6 +1,7 @@
 //! The client of a cluster: it keeps its lease, knows the workers, and opens jobs.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,8 @@ use rustbatch_protocol::{
 
 use crate::sweep::{Sweeper, sweep};
 use crate::trouble::Troubles;
-use crate::{Error, Link, TTL, Timing, blob, ms, script};
+use crate::way::Guide;
+use crate::{Error, Link, TTL, Timing, blob, limit, ms, script};
 
 /// How long a part of something large may take.
 const LONG: Duration = Duration::from_secs(60);
@@ -58,7 +60,8 @@ pub struct Client {
 
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub server: Server,
+    /// Leads all links to the server.
+    pub guide: Guide,
     pub link: Link,
     /// For the heartbeat alone: it waits behind nothing.
     pulse: Link,
@@ -66,8 +69,10 @@ pub(crate) struct Shared {
     pub bulk: Link,
     pub timing: Timing,
     pub troubles: Troubles,
-    /// How many bytes the open chunks of a job may take in Redis.
-    pub room: u64,
+    /// How many bytes the open chunks of a job may take in Redis, and the connection of the heartbeat
+    /// over which that was found.
+    room: AtomicU64,
+    room_as_of: AtomicU64,
     pub keys: Keys,
     pub seal: Seal,
     pub id: ClientId,
@@ -95,23 +100,22 @@ impl Client {
     /// Those of [`Link::call`].
     pub async fn connect_with(server: Server, seal: Seal, timing: Timing) -> Result<Self, Error> {
         let long = Timing { response: LONG.max(timing.response), ..timing };
-        let troubles = Troubles::default();
-        let pulse = Link::with(&server, &timing)?.telling(&troubles);
-        // The rest is for results: if arguments took all, none could come back.
-        let room = limit(&pulse).await?.map_or(u64::MAX, |limit| limit / 4);
+        let (troubles, guide) = (Troubles::default(), Guide::to(&server)?);
+        let link = |timing| Link::led(&guide, timing).telling(&troubles);
         let shared = Arc::new(Shared {
-            link: Link::with(&server, &timing)?.telling(&troubles).ending_when_full(),
-            pulse,
-            room,
-            bulk: Link::with(&server, &long)?.telling(&troubles).ending_when_full(),
+            link: link(&timing).ending_when_full(),
+            pulse: link(&timing),
+            bulk: link(&long).ending_when_full(),
+            guide: guide.clone(),
+            room: AtomicU64::new(u64::MAX),
+            room_as_of: AtomicU64::new(0),
             timing,
-            troubles,
+            troubles: troubles.clone(),
             keys: Keys::new(seal.cluster()),
             id: ClientId::random()?,
             readers: Mutex::new(Vec::new()),
             shelf: Mutex::new(VecDeque::new()),
             counter: tokio::sync::Mutex::new(0),
-            server,
             seal,
         });
         shared.beat().await?;
@@ -126,6 +130,22 @@ impl Client {
             }
         });
         Ok(Self { shared })
+    }
+
+    /// The server is another one from now on, at another address or of other users: connections are
+    /// made anew there, also by clones and running jobs, and what has not been received is published
+    /// again. Whatever a call waits for at the moment, it asks there again.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when the address cannot be one; then all stays as it is.
+    pub fn moved(&self, server: &Server) -> Result<(), Error> {
+        self.shared.guide.lead(server)
+    }
+
+    /// Somebody replaces what is lost: a server, of which [`Client::moved`] will tell, or workers. Up
+    /// to this time from now nothing ends for want of them.
+    pub fn expect(&self, within: Duration) {
+        self.shared.guide.expect(within);
     }
 
     /// The client's id.
@@ -250,20 +270,24 @@ impl Client {
     }
 }
 
-/// The server's limit of memory, in bytes, where it has one.
-async fn limit(link: &Link) -> Result<Option<u64>, Error> {
-    let mut pipe = Pipeline::new();
-    pipe.cmd("INFO").arg("memory");
-    let (info,): (String,) = link.call(&pipe).await?;
-    let limit = info.lines().find_map(|line| line.strip_prefix("maxmemory:")?.trim().parse().ok());
-    Ok(limit.filter(|&limit| limit > 0))
-}
-
 impl Shared {
     /// The heartbeat: renews the client's lease and sweeps.
     async fn beat(&self) -> Result<(), Error> {
         let sweeper = Sweeper::Client(self.id.as_str());
-        sweep(&self.pulse, &self.keys, &self.seal, &self.timing, sweeper).await
+        sweep(&self.pulse, &self.keys, &self.seal, &self.timing, sweeper).await?;
+        let now = self.pulse.generation();
+        if self.room_as_of.load(Ordering::Acquire) != now {
+            let limit = limit::ask(&self.pulse).await?;
+            // The rest is for results: if arguments took all, none could come back.
+            self.room.store(limit.map_or(u64::MAX, |limit| limit / 4), Ordering::Release);
+            self.room_as_of.store(now, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// How many bytes the open chunks of a job may take in Redis.
+    pub fn room(&self) -> u64 {
+        self.room.load(Ordering::Acquire)
     }
 
     pub async fn roll(&self) -> Result<Roll, Error> {
@@ -332,9 +356,9 @@ impl Shared {
     }
 
     /// A link for reading events: one that a job before has given back, or a new one.
-    pub fn reader(&self) -> Result<Link, Error> {
+    pub fn reader(&self) -> Link {
         let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        kept.map_or_else(|| Link::with(&self.server, &self.timing), Ok)
+        kept.unwrap_or_else(|| Link::led(&self.guide, &self.timing))
     }
 
     pub fn give_back(&self, reader: Link) {

@@ -1,6 +1,7 @@
 //! One connection to Redis that comes back: every call may be repeated, so every call is.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,26 +14,26 @@ use tokio::sync::Mutex;
 
 use crate::event::Notice;
 use crate::patience::{Failed, code, crossing, passing, pauses};
-use crate::transport::{self, Place};
+use crate::transport;
 use crate::trouble::{Troubles, Witness};
+use crate::way::{Guide, Way};
 use crate::{Error, Timing, script};
 
 /// How long one attempt to connect may take.
 pub(crate) const CONNECT: Duration = Duration::from_secs(5);
 
-/// A connection to one server, made when first used and made again when lost.
+/// A connection to a server, made when first used, and made again when lost or when the server has
+/// become another.
 ///
 /// Calls are serialized: one at a time, in order. All that this crate sends may be repeated.
 #[derive(Debug)]
 pub struct Link {
-    address: String,
-    client: redis::Client,
-    place: Option<Place>,
+    guide: Guide,
     timing: Timing,
     generation: AtomicU64,
     /// The shortest time that a call has taken, in microseconds.
     fastest: AtomicU64,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    connection: Mutex<Option<(Arc<Way>, MultiplexedConnection)>>,
     witness: Option<Witness>,
     /// Whether a call ends at once when Redis is out of memory.
     full_ends: bool,
@@ -53,20 +54,20 @@ impl Link {
     /// # Errors
     /// [`Error::Unreachable`] when the address cannot be one.
     pub fn with(server: &Server, timing: &Timing) -> Result<Self, Error> {
-        let address = server.address.to_string();
-        let (client, place) = transport::open(server)
-            .map_err(|e| Error::Unreachable { address: address.clone(), reason: e.to_string() })?;
-        Ok(Self {
-            address,
-            client,
-            place,
+        Ok(Self::led(&Guide::to(server)?, timing))
+    }
+
+    /// A link to where `guide` leads, with these times. Does not connect yet.
+    pub(crate) fn led(guide: &Guide, timing: &Timing) -> Self {
+        Self {
+            guide: guide.clone(),
             timing: *timing,
             generation: AtomicU64::new(0),
             fastest: AtomicU64::new(u64::MAX),
             connection: Mutex::new(None),
             witness: None,
             full_ends: false,
-        })
+        }
     }
 
     /// The same link, which tells `troubles` what it waits for.
@@ -81,6 +82,11 @@ impl Link {
     pub(crate) fn ending_when_full(mut self) -> Self {
         self.full_ends = true;
         self
+    }
+
+    /// The server's address, without its password.
+    pub(crate) fn address(&self) -> String {
+        self.guide.way().address.clone()
     }
 
     /// How often the link has connected. A change tells that what Redis said before may be lost.
@@ -124,20 +130,26 @@ impl Link {
 
     async fn insist(&self, pipe: &Pipeline, over: Option<u64>) -> Result<Option<Value>, Error> {
         let mut slot = self.connection.lock().await;
-        let mut pauses = pauses(self.timing.pause);
-        let mut failed = Failed::default();
+        let again = || pauses(self.timing.pause);
+        let (mut pauses, mut failed) = (again(), Failed::default());
         loop {
-            let began = Instant::now();
+            let (way, began) = (self.guide.way(), Instant::now());
+            if slot.as_ref().is_some_and(|(to, _)| !Arc::ptr_eq(to, &way)) {
+                *slot = None;
+            }
             let connected = slot.is_some();
-            let error = match self.attempt(&mut slot, pipe, over).await {
+            let attempt = tokio::select! {
+                biased;
+                done = self.attempt(&mut slot, &way, pipe, over) => done,
+                // Whatever the server before would have said does not count any more.
+                () = self.guide.leaves(&way) => {
+                    (pauses, failed) = (again(), Failed::default());
+                    continue;
+                }
+            };
+            let error = match attempt {
                 Ok(value) => {
-                    if connected {
-                        let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                        self.fastest.fetch_min(took, Ordering::Relaxed);
-                    }
-                    if let Some(witness) = &self.witness {
-                        witness.end();
-                    }
+                    self.answered(connected.then(|| began.elapsed()));
                     return Ok(value);
                 }
                 Err(error) => error,
@@ -148,7 +160,7 @@ impl Link {
             if !spoilt {
                 self.bear(&error, code.as_deref())?;
             }
-            tracing::debug!(address = self.address, %error, "again");
+            tracing::debug!(address = way.address, %error, "again");
             // What has become a replica may be the wrong server: its name may mean another.
             if spoilt
                 || error.is_io_error()
@@ -157,28 +169,50 @@ impl Link {
                 *slot = None;
             }
             let pause = pauses.next().unwrap_or(self.timing.pause);
-            tokio::time::sleep(pause).await;
-            if failed.add(&self.timing, code.is_some(), began.elapsed()) {
+            // Cut short by another server, which may be nearer or farther.
+            let _ = tokio::time::timeout(pause, self.guide.leaves(&way)).await;
+            let long = failed.add(&self.timing, code.is_some(), began.elapsed());
+            if long && !self.guide.is_expected() {
                 return Err(self.failure(&error));
             }
-            if let Some(witness) = self.witness.as_ref().filter(|_| failed.is_long(&self.timing)) {
-                let (address, reason) = (self.address.clone(), error.to_string());
-                witness.begin(Notice::Waiting { address, reason });
+            if failed.is_long(&self.timing) {
+                self.complain(&error);
             }
+        }
+    }
+
+    /// Notes that there was an answer, and how long it took where that tells something.
+    fn answered(&self, took: Option<Duration>) {
+        if let Some(took) = took {
+            let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            self.fastest.fetch_min(took, Ordering::Relaxed);
+        }
+        if let Some(witness) = &self.witness {
+            witness.end();
+        }
+    }
+
+    /// Tells the user what is waited for, where somebody listens.
+    fn complain(&self, error: &RedisError) {
+        if let Some(witness) = &self.witness {
+            let (address, reason) = (self.address(), error.to_string());
+            witness.begin(Notice::Waiting { address, reason });
         }
     }
 
     /// Says whether the error is one to wait out, and tells the user where it may take long.
     fn bear(&self, error: &RedisError, code: Option<&str>) -> Result<(), Error> {
         if code == Some("OOM") && self.full_ends {
-            return Err(Error::Full { address: self.address.clone() });
+            return Err(Error::Full { address: self.address() });
         }
         if !passing(error) {
-            return Err(self.failure(error));
+            let failure = self.failure(error);
+            // While another server is on its way, one that does not know us is not yet it.
+            let stranger = matches!(failure, Error::Credentials { .. } | Error::Untrusted { .. });
+            return if stranger && self.guide.is_expected() { Ok(()) } else { Err(failure) };
         }
-        if let (Some(witness), Some("MISCONF" | "LOADING")) = (&self.witness, code) {
-            let (address, reason) = (self.address.clone(), error.to_string());
-            witness.begin(Notice::Waiting { address, reason });
+        if let Some("MISCONF" | "LOADING") = code {
+            self.complain(error);
         }
         Ok(())
     }
@@ -186,13 +220,14 @@ impl Link {
     /// One attempt. A server that forgot the scripts is given them and asked again.
     async fn attempt(
         &self,
-        slot: &mut Option<MultiplexedConnection>,
+        slot: &mut Option<(Arc<Way>, MultiplexedConnection)>,
+        way: &Arc<Way>,
         pipe: &Pipeline,
         over: Option<u64>,
     ) -> Result<Option<Value>, RedisError> {
         let mut connection = match slot {
-            Some(connection) => connection.clone(),
-            None => slot.insert(self.connect_anew().await?).clone(),
+            Some((_, connection)) => connection.clone(),
+            None => slot.insert((Arc::clone(way), self.connect_anew(way).await?)).1.clone(),
         };
         if over.is_some_and(|over| over != self.generation()) {
             return Ok(None);
@@ -210,9 +245,9 @@ impl Link {
     }
 
     /// A new connection, which knows the scripts.
-    async fn connect_anew(&self) -> Result<MultiplexedConnection, RedisError> {
+    async fn connect_anew(&self, way: &Way) -> Result<MultiplexedConnection, RedisError> {
         let fresh = async {
-            let mut fresh = self.connect().await?;
+            let mut fresh = self.connect_to(way).await?;
             script::load_all().exec_async(&mut fresh).await?;
             Ok::<_, RedisError>(fresh)
         };
@@ -224,18 +259,22 @@ impl Link {
 
     /// A new connection, on which nothing has been said. Cancel-safe.
     pub(crate) async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
+        self.connect_to(&self.guide.way()).await
+    }
+
+    async fn connect_to(&self, way: &Way) -> Result<MultiplexedConnection, RedisError> {
         let mut config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(self.timing.response));
-        if let Some(place) = &self.place {
+        if let Some(place) = &way.place {
             config = config.set_dns_resolver(place.clone());
         }
-        self.client.get_multiplexed_async_connection_with_config(&config).await
+        way.client.get_multiplexed_async_connection_with_config(&config).await
     }
 
     /// What to say of an error.
     pub(crate) fn failure(&self, error: &RedisError) -> Error {
-        let (address, reason) = (self.address.clone(), error.to_string());
+        let (address, reason) = (self.address(), error.to_string());
         if let Some(reason) = transport::distrust(error) {
             return Error::Untrusted { address, reason };
         }
@@ -254,121 +293,5 @@ impl Link {
             },
             _ => Error::Unreachable { address, reason },
         }
-    }
-}
-
-/// Checks that what answers is a Redis that can serve as a queue: reachable, Redis, 6.2 at least,
-/// evicts nothing, and runs scripts whose keys follow from the one declared. Gives up after
-/// `patience`.
-///
-/// # Errors
-/// [`Error::Unreachable`], [`Error::Untrusted`], [`Error::Foreign`], [`Error::Version`],
-/// [`Error::Credentials`], [`Error::Setting`], [`Error::Refused`].
-pub async fn check_server(server: &Server, ring: &str, patience: Duration) -> Result<(), Error> {
-    let link = Link::new(server, patience)?;
-    // Before the first call, because connecting already loads the scripts.
-    let info = async {
-        let mut connection = link.connect().await?;
-        let ask = redis::cmd("INFO");
-        ask.query_async::<String>(&mut connection).await
-    };
-    let info = match tokio::time::timeout(patience, info).await {
-        Ok(Ok(info)) => info,
-        Ok(Err(error)) => return Err(link.first_failure(&error)),
-        Err(_) => {
-            return Err(Error::Unreachable {
-                address: link.address,
-                reason: format!("no answer within {} s", patience.as_secs()),
-            });
-        }
-    };
-    let address = || link.address.clone();
-    check_info(&info, &address)?;
-    let mut trial = Pipeline::new();
-    let probe = format!("{}trial", ring.strip_suffix("ring").unwrap_or(ring));
-    trial.cmd("EVAL").arg(TRIAL).arg(1).arg(ring).arg(&probe);
-    let answer: Vec<String> = link.call(&trial).await?;
-    if answer != ["1"] {
-        return Err(Error::Foreign {
-            address: address(),
-            reason: "it does not run scripts".into(),
-        });
-    }
-    Ok(())
-}
-
-/// Writes and removes a key that is not declared, as the scripts do.
-const TRIAL: &str = "redis.call('SET', ARGV[1], '1', 'PX', 1000) \
-                     local seen = redis.call('GET', ARGV[1]) redis.call('DEL', ARGV[1]) return seen";
-
-fn check_info(info: &str, address: &dyn Fn() -> String) -> Result<(), Error> {
-    let field = |name: &str| {
-        info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
-    };
-    let Some(version) = field("redis_version") else {
-        let reason = "its INFO names no version".to_owned();
-        return Err(Error::Foreign { address: address(), reason });
-    };
-    let mut numbers = version.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
-    let major_minor = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if field("server_name") != Some("valkey") && major_minor < (6, 2) {
-        return Err(Error::Version { address: address(), found: version.to_owned() });
-    }
-    let policy = field("maxmemory_policy").unwrap_or("noeviction");
-    if policy != "noeviction" && field("maxmemory").is_some_and(|limit| limit != "0") {
-        return Err(Error::Setting {
-            address: address(),
-            setting: "maxmemory-policy",
-            found: policy.to_owned(),
-            advice: "it would throw away tasks and results when memory is short: set it to `noeviction`",
-        });
-    }
-    Ok(())
-}
-
-impl Link {
-    /// The failure of a first contact: there, an answer that is no Redis protocol means that
-    /// something else listens.
-    fn first_failure(&self, error: &RedisError) -> Error {
-        match self.failure(error) {
-            Error::Unreachable { address, reason }
-                if !error.is_connection_refusal() && !error.is_timeout() =>
-            {
-                let alien = error.kind() == ErrorKind::Client || transport::tls(error).is_some();
-                if error.is_connection_dropped() || alien {
-                    Error::Foreign { address, reason }
-                } else {
-                    Error::Unreachable { address, reason }
-                }
-            }
-            Error::Refused { address, reason } => Error::Foreign { address, reason },
-            other => other,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn verdict(info: &str) -> Result<(), Error> {
-        check_info(info, &|| "redis://h:1".to_owned())
-    }
-
-    #[test]
-    fn servers_are_told_apart_by_what_they_say() {
-        assert!(
-            verdict("redis_version:7.0.15\r\nmaxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\n")
-                .is_ok()
-        );
-        assert!(
-            verdict("redis_version:6.2.0\r\nmaxmemory:9\r\nmaxmemory_policy:noeviction\r\n")
-                .is_ok()
-        );
-        assert!(verdict("redis_version:5.9.9\r\nserver_name:valkey\r\n").is_ok());
-        assert!(matches!(verdict("redis_version:6.0.16\r\n"), Err(Error::Version { .. })));
-        assert!(matches!(verdict("hello"), Err(Error::Foreign { .. })));
-        let evicts = "redis_version:7.2.4\r\nmaxmemory:100\r\nmaxmemory_policy:allkeys-lru\r\n";
-        assert!(matches!(verdict(evicts), Err(Error::Setting { .. })));
     }
 }

@@ -77,7 +77,7 @@ pub enum Error {
         seconds: u64,
         /// How many tasks had come back.
         finished: u64,
-        /// How many published tasks had not.
+        /// How many tasks had not: of all, where their number is known, else of those sent.
         open: u64,
     },
     /// The server is out of memory.
@@ -88,12 +88,27 @@ pub enum Error {
         /// The server's address.
         address: String,
     },
+    /// Something that the server can't hold, whatever else goes.
+    #[error(
+        "{} are too many for Redis at `{address}`, whose `maxmemory` is {}\n* Raise its `maxmemory`, or send less at a time: fewer tasks in a chunk, or the name of a file in place of what is in it.",
+        bytes(*size), bytes(*limit)
+    )]
+    TooLarge {
+        /// The server's address.
+        address: String,
+        /// How large it is, in bytes.
+        size: u64,
+        /// The server's limit of memory, in bytes.
+        limit: u64,
+    },
     /// No live worker, and none starting.
     #[error("No worker has been alive for {seconds} s, so {open} tasks can't be finished")]
     NoWorkers {
         /// For how long, in seconds.
         seconds: u64,
-        /// How many published tasks have no outcome.
+        /// How many tasks had come back.
+        finished: u64,
+        /// How many tasks had not: of all, where their number is known, else of those sent.
         open: u64,
     },
     /// A blob that is needed is not in Redis.
@@ -127,9 +142,32 @@ impl Error {
             Self::Untrusted { .. } => "untrusted",
             Self::Setting { .. } => "setting",
             Self::NoWorkers { .. } | Self::BlobGone(_) => "lost",
+            Self::TooLarge { .. } => "too_large",
             Self::Refused { .. } | Self::Full { .. } => "refused",
             Self::Protocol(_) => "corrupt",
             Self::Closed => "closed",
         }
+    }
+}
+
+/// A number of bytes in words: "1.5 MiB".
+fn bytes(n: u64) -> String {
+    const UNITS: [&str; 4] = ["bytes", "KiB", "MiB", "GiB"];
+    let (mut value, mut unit) = (n as f64, 0);
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        (value, unit) = (value / 1024.0, unit + 1);
+    }
+    let digits = usize::from(value < 10.0 && unit > 0);
+    format!("{value:.digits$} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn bytes_are_told_in_the_unit_that_fits() {
+        let told = [0, 1023, 1536, 64 << 20, 5 << 40].map(bytes);
+        assert_eq!(told, ["0 bytes", "1023 bytes", "1.5 KiB", "64 MiB", "5120 GiB"]);
     }
 }

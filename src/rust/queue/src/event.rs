@@ -87,6 +87,8 @@ pub struct JobSpec {
     pub fresh: Vec<BlobRef>,
     /// The state of the random stream of the first task, where the job has streams.
     pub seed: Option<[u32; 6]>,
+    /// How many tasks there will be, where that is known.
+    pub tasks: Option<u64>,
 }
 
 /// What the pump is told.

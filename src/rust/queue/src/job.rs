@@ -26,13 +26,13 @@ impl Job {
     /// Opens a job; what happens to it goes to `events`. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] when no link can be made; [`Error::Protocol`] without random bytes.
+    /// [`Error::Protocol`] without random bytes.
     pub fn open(client: &Client, spec: JobSpec, events: Sender) -> Result<Self, Error> {
         let id = JobId::random()?;
         let (commands, inbox) = mpsc::unbounded_channel();
         let rejected = Arc::new(AtomicU64::new(0));
         let shared = Arc::clone(&client.shared);
-        let (link, key) = (shared.reader()?, shared.keys.events(&id));
+        let (link, key) = (shared.reader(), shared.keys.events(&id));
         let counter = Arc::clone(&rejected);
         let failure = Arc::new(OnceLock::new());
         let told = Told { events, rejected: counter, failure: Arc::clone(&failure) };

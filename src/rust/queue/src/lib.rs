@@ -4,14 +4,17 @@
 //! (`scripts/`) where it must be atomic, and is called from `client` or `worker`.
 
 pub mod blob;
+pub mod check;
 pub mod client;
 pub mod connection;
 pub mod error;
 pub mod event;
+pub mod family;
 pub mod job;
 mod keep;
 pub mod lease;
 mod ledger;
+mod limit;
 mod names;
 mod patience;
 mod presence;
@@ -22,10 +25,12 @@ mod sweep;
 pub mod timing;
 mod transport;
 mod trouble;
+mod way;
 pub mod worker;
 
+pub use check::check_server;
 pub use client::{Busy, Client, Load, Roll};
-pub use connection::{Link, check_server};
+pub use connection::Link;
 pub use error::Error;
 pub use event::{Event, JobSpec, Notice, Sender};
 pub use job::Job;

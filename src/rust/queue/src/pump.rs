@@ -194,11 +194,17 @@ impl Pump {
                 reason,
                 seconds: self.shared.timing.patience.as_secs(),
                 finished: self.finished,
-                open: self.ledger.tasks()
-                    + self.waiting.iter().map(|(n, _)| u64::from(n.n)).sum::<u64>(),
+                open: self.open(),
             }),
             other => other,
         }
+    }
+
+    /// How many tasks have not finished: of all, where their number is known, else of those pushed.
+    fn open(&self) -> u64 {
+        let waiting = self.waiting.iter().map(|(name, _)| u64::from(name.n));
+        let pushed = self.ledger.tasks() + waiting.sum::<u64>();
+        self.spec.tasks.map_or(pushed, |all| all.saturating_sub(self.finished))
     }
 
     /// Tries again what Redis had no room for.
@@ -258,7 +264,7 @@ impl Pump {
 
     /// How many more bytes Redis may be given. There is room for one chunk always.
     fn room(&self) -> u64 {
-        let room = self.shared.room;
+        let room = self.shared.room();
         if room == u64::MAX {
             return room;
         }

@@ -6,6 +6,7 @@
 
 mod open;
 mod say;
+mod value;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -73,7 +74,7 @@ impl WorkerQueue {
         Ok(Self {
             link: Link::with(server, &timing)?,
             waiter: Link::with(server, &timing)?,
-            bulk: Link::with(server, &long)?,
+            bulk: Link::with(server, &long)?.ending_when_full(),
             timing,
             renewed: Mutex::new(None),
             generation: AtomicU64::new(0),
@@ -148,7 +149,8 @@ impl WorkerQueue {
         Ok((verdict == "taken", self.open(handed).await?))
     }
 
-    /// Reports that the R process died under a chunk; `outcome` is what the client is told when the
+    /// Reports that the R process died under a chunk, or that a chunk of several tasks is to be split
+    /// for another reason; `outcome` is what the client is told when the
     /// task ran alone and has used up its tries.
     ///
     /// # Errors
@@ -338,20 +340,6 @@ impl WorkerQueue {
         }
     }
 
-    /// What R answered, as the payload of an outcome: long answers become a blob of their own.
-    ///
-    /// # Errors
-    /// Those of [`blob::put`].
-    pub async fn payload(
-        &self,
-        leased: &Leased,
-        outcome: &Outcome,
-        bytes: Vec<u8>,
-    ) -> Result<Payload, Error> {
-        let label = outcome.label(&leased.job, leased.name);
-        blob::payload(&self.bulk, &self.keys, &self.seal, &label, bytes).await
-    }
-
     fn add_lease(&self, pipe: &mut Pipeline, free: usize, held: &[String]) {
         self.invoke(pipe, &script::LEASE)
             .arg(self.id.as_str())
@@ -371,12 +359,12 @@ impl WorkerQueue {
 
     /// Removes the blob of an outcome that came second.
     async fn discard(&self, outcome: &Outcome) -> Result<(), Error> {
-        use rustbatch_protocol::Report::{Crashed, Lost, Refused, Values};
+        use rustbatch_protocol::Report::{Crashed, Lost, Refused, TooLarge, Values};
         match &outcome.report {
             Values(Payload::Blob(blob)) | Refused(Payload::Blob(blob)) => {
                 blob::remove(&self.link, &self.keys, &[*blob]).await
             }
-            Values(_) | Refused(_) | Crashed(_) | Lost(_) => Ok(()),
+            Values(_) | Refused(_) | Crashed(_) | Lost(_) | TooLarge { .. } => Ok(()),
         }
     }
 }

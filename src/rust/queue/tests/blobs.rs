@@ -5,7 +5,7 @@
 mod support;
 
 use rustbatch_protocol::{BlobRef, Control};
-use rustbatch_queue::{Wake, WorkerQueue};
+use rustbatch_queue::{Wake, WorkerQueue, blob};
 use support::{Act, Hand, House, Loop, take, until};
 
 async fn blobs(house: &House) -> Vec<String> {
@@ -106,4 +106,45 @@ async fn a_result_without_its_blob_is_worked_out_again() {
     house.within(9, "the task", work.collect(1)).await;
     work.assert_came(1, &[]);
     assert_eq!(work.job.rejected(), 1);
+}
+
+/// A Redis that is emptied, or rolled back, while it is given a blob lacks the first parts of it, or
+/// some between: that is not taken for the whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blob_that_lacks_a_part_is_sent_again() {
+    let house = House::start();
+    let client = house.client().await;
+    let work = Loop::open_with(&client, 5 << 19).await;
+    work.push(1, 1);
+    let a = house.worker();
+    let leased = house.within(9, "a lease", take(&a, 1)).await.remove(0);
+    let rustbatch_protocol::Payload::Blob(blob) = &leased.chunk.arguments else {
+        panic!("short arguments")
+    };
+    let key = house.keys().blob(&blob.hash);
+    for part in ["0", "1", "2"] {
+        assert_eq!(house.ask::<u64>(&["HDEL", &key, part]).await, 1);
+        assert_eq!(a.arguments(&leased).await.unwrap(), None);
+        let again = house.within(9, "the blob", ask(&a, &work, blob)).await;
+        assert_eq!(again, Some(support::argument(1, 5 << 19)));
+    }
+}
+
+/// A client that dies between any two of the commands that store a blob leaves nothing for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blob_half_stored_goes_by_itself() {
+    let house = House::start();
+    let client = house.client().await;
+    let bytes = support::argument(1, 5 << 19);
+    let blob = BlobRef::of(client.seal(), &bytes);
+    let mut pipe = redis::Pipeline::new();
+    for part in 0..blob.parts() {
+        blob::add_part(&mut pipe, &house.keys(), client.seal(), &blob, &bytes, part).unwrap();
+    }
+    let mut connection = house.admin().await;
+    for (number, command) in pipe.cmd_iter().enumerate() {
+        command.exec_async(&mut connection).await.unwrap();
+        house.assert_all_expire(&format!("after command {number}")).await;
+    }
+    assert!(client.renew(blob).await.unwrap());
 }

@@ -10,7 +10,8 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
-use rustbatch_protocol::{BlobHash, Cause, JobId, Output, Secret, Stream};
+use rustbatch_protocol::{BlobHash, Cause, JobId, Output, Secret, Stream, WorkerId};
+use rustbatch_queue::family;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
@@ -82,18 +83,19 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// Starts `r`, with its temporary files in `folder`, and waits until it is ready; what tasks say
-    /// while they run goes to `signals`. Call it on the process' first thread.
+    /// Starts `r`, with its temporary files in `folder` and the mark of `worker`, and waits until it is
+    /// ready; what tasks say while they run goes to `signals`. Call it on the process' first thread.
     ///
     /// # Errors
     /// When R can't be run, or ends or does not answer: with its last words.
     pub async fn start(
         r: &Path,
         folder: &Path,
+        worker: &WorkerId,
         signals: mpsc::UnboundedSender<Vec<u8>>,
     ) -> io::Result<Self> {
         let secret = Secret::random().map_err(io::Error::other)?;
-        let mut evaluator = Self::spawn(r, folder, &secret, signals)?;
+        let mut evaluator = Self::spawn(r, folder, worker, &secret, signals)?;
         let (hello, never) = ([secret.expose().as_bytes()], Notify::new());
         let greeted = evaluator.ask(ToR::Hello, &hello, &never);
         match tokio::time::timeout(START, greeted).await {
@@ -128,6 +130,7 @@ impl Evaluator {
     fn spawn(
         r: &Path,
         folder: &Path,
+        worker: &WorkerId,
         secret: &Secret,
         signals: mpsc::UnboundedSender<Vec<u8>>,
     ) -> io::Result<Self> {
@@ -141,6 +144,7 @@ impl Evaluator {
         command
             .args(["--no-echo", "--no-restore", "--no-save", "--no-init-file", "-e", READ_SCRIPT])
             .env("TMPDIR", folder)
+            .env(family::VARIABLE, worker.as_str())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use nix::sys::signal::SigSet;
+use rustbatch_queue::family;
 
 use crate::bootstrap::Source;
 
@@ -59,7 +60,11 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Exec(exec) => exec.run(),
         Verb::Work(source) => source.worker().and_then(|bootstrap| {
-            runtime()?.block_on(supervisor::work(bootstrap)).map_err(io::Error::other)
+            let worker = bootstrap.worker.clone();
+            let ended = runtime()?.block_on(supervisor::work(bootstrap)).map_err(io::Error::other);
+            // The R processes are gone with the runtime; what their tasks left running is not.
+            family::end(&worker);
+            ended
         }),
         Verb::Server(source) => source.server().and_then(|bootstrap| {
             runtime()?.block_on(server::run(bootstrap)).map_err(io::Error::other)

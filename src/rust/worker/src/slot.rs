@@ -30,6 +30,8 @@ pub enum End {
     Outcome(Outcome),
     /// The R process died: to be reported as a crash, with this outcome for the client.
     Crash(Outcome),
+    /// Its tasks are to run one by one, and nobody is to blame.
+    Split(Outcome),
     /// The job is no more: nothing is to be said.
     Cancelled,
     /// It could not be run here: to be given back.
@@ -123,8 +125,8 @@ impl Slot {
         }
         self.broken = None;
         for pause in PAUSES {
-            let Shared { r, folder, .. } = &*self.shared;
-            match Evaluator::start(r, folder.path(), self.signals.clone()).await {
+            let Shared { r, folder, queue, .. } = &*self.shared;
+            match Evaluator::start(r, folder.path(), queue.id(), self.signals.clone()).await {
                 Ok(evaluator) => {
                     self.evaluator = Some(evaluator);
                     self.broken = None;
@@ -159,6 +161,13 @@ impl Slot {
                 let queue = &self.shared.queue;
                 match queue.payload(&work.leased, &outcome, bytes).await {
                     Ok(payload) => outcome.report = make(payload),
+                    Err(Error::TooLarge { size, limit, .. }) => {
+                        outcome.report = Report::TooLarge { size, limit };
+                        // Each by itself may not be.
+                        if work.leased.name.n > 1 {
+                            return End::Split(outcome);
+                        }
+                    }
                     Err(error) => return End::Release(error.to_string()),
                 }
                 End::Outcome(outcome)

@@ -235,7 +235,7 @@ impl Supervisor {
                 let settlement = Settlement { leased: &leased, outcome: &outcome };
                 queue.settle(&settlement, self.room(), &self.entries()).await?.1
             }
-            End::Crash(outcome) => {
+            End::Crash(outcome) | End::Split(outcome) => {
                 queue.crash(&Settlement { leased: &leased, outcome: &outcome }).await?;
                 queue.lease(self.room(), &self.entries()).await?
             }

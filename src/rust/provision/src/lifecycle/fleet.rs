@@ -18,6 +18,9 @@ use crate::provider::{
     Bootstrap, Instance, InstanceId, Launched, Provider, Site, State, Token, Unit,
 };
 
+/// How long the queue may take to answer, where a call of it would wait for longer.
+const ANSWER: Duration = Duration::from_secs(5);
+
 /// An instance with a worker.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -77,8 +80,8 @@ pub(super) struct Fleet<P: Provider, D: Door> {
     pub lost: Option<String>,
     /// Closed when the start is not wanted any more.
     pub unwanted: watch::Receiver<()>,
-    /// Tells who holds the cluster how it is.
-    pub standing: watch::Sender<Standing>,
+    /// Tells who holds the cluster how many workers there are.
+    pub known: watch::Sender<Numbers>,
     said: String,
 }
 
@@ -131,7 +134,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             paused: false,
             lost: None,
             unwanted,
-            standing: watch::Sender::default(),
+            known: watch::Sender::default(),
             said: String::new(),
         })
     }
@@ -167,6 +170,41 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             biased;
             _ = self.unwanted.changed() => Err(Error::Cancelled),
             () = tokio::time::sleep(time) => Ok(()),
+        }
+    }
+
+    /// What the queue answers. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where it says nothing for a while: its server may be gone, which only another look
+    /// shows. [`Error::Cancelled`] as soon as the cluster is not wanted any more.
+    pub async fn heard<T>(
+        &mut self,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let late = || {
+            let reason = format!("no answer within {} s", ANSWER.as_secs());
+            Err(Error::Busy { what: "ask the queue".into(), reason })
+        };
+        tokio::select! {
+            biased;
+            _ = self.unwanted.changed() => Err(Error::Cancelled),
+            answer = tokio::time::timeout(ANSWER, answer) => answer.unwrap_or_else(|_| late()),
+        }
+    }
+
+    /// How long it may be until the next look: not long while somebody is waited for.
+    pub fn rest(&self) -> Duration {
+        let joined = self.members.values().filter(|member| member.seen.is_some()).count();
+        let whole = self.server.is_some() || self.wish.redis.is_some();
+        let stands = whole && self.owed == 0 && joined == self.members.len();
+        if stands || self.lost.is_some() { self.policy.rest } else { self.policy.look }
+    }
+
+    /// Tells who uses the cluster how it stands.
+    pub fn tell(&self, standing: Standing) {
+        if let Some(access) = &self.access {
+            access.send_modify(|access| access.standing = standing);
         }
     }
 
@@ -284,10 +322,9 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         self.owed = self.owed.min(self.expected);
     }
 
-    /// Tells how the cluster is.
+    /// Tells how many workers there are.
     pub fn publish(&self) {
-        let (numbers, paused, lost) = (self.numbers(), self.paused, self.lost.clone());
-        self.standing.send_replace(Standing { numbers, paused, lost });
+        self.known.send_replace(self.numbers());
     }
 
     /// How many workers there are, as of the last look.

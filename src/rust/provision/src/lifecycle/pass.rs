@@ -8,7 +8,7 @@ use rustbatch_queue::{Busy, Keeping, Load};
 
 use super::budget::{Grant, TIMES, WITHIN};
 use super::fleet::{Fleet, Member, again};
-use super::{Door, Register};
+use super::{Door, Register, Standing};
 use crate::Error;
 use crate::provider::{Instance, InstanceId, Provider, Role, State};
 
@@ -30,12 +30,12 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         }
         self.bereft = None;
         let register = self.register()?;
-        let Keeping { mine, size } = register.keep(KEEPING).await?;
+        let Keeping { mine, size } = self.heard(register.keep(KEEPING)).await?;
         if let Some((least, most)) = size.filter(|size| *size != (self.wish.least, self.wish.most))
         {
             self.resize(least, most);
         }
-        let load = register.load().await?;
+        let load = self.heard(register.load()).await?;
         self.adopt(&listed, now);
         self.note(&listed, &load, now);
         self.expected = self.demand(&load, now);
@@ -99,7 +99,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         for id in gone {
             if let Some(Member { worker: Some(worker), .. }) = self.members.remove(&id) {
                 // Where that fails, its lease runs out.
-                let _ = register.bury(&worker).await;
+                let _ = self.heard(register.bury(&worker)).await;
             }
         }
         for why in whys {
@@ -149,6 +149,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         let why = format!("{}\n* It had been started again {often}.", self.why);
         self.say(format!("the cluster is lost: {why}"));
         self.lost = Some(why.clone());
+        self.tell(Standing::Lost(why.clone()));
         Err(Error::Lost(why))
     }
 
@@ -177,7 +178,8 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         let name = |id| self.members.get(id).and_then(|member| member.worker.clone());
         let workers: Vec<_> = drain.iter().filter_map(name).collect();
         if !workers.is_empty() {
-            self.register()?.drain(&workers).await?;
+            let register = self.register()?;
+            self.heard(register.drain(&workers)).await?;
         }
         for id in drain {
             if let Some(member) = self.members.get_mut(&id) {
@@ -229,6 +231,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
     async fn new_server(&mut self, why: String, now: Instant) -> Result<(), Error> {
         self.say(format!("the server was lost: {why}"));
         self.why = why;
+        self.tell(Standing::Replacing);
         match self.budget.ask(now) {
             Grant::Now => {}
             Grant::Wait => return Ok(()),

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::fleet::{Fleet, again};
-use super::{Door, Register};
+use super::{Door, Register, Standing};
 use crate::Error;
 use crate::provider::{Provider, Role, State};
 
@@ -23,6 +23,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         again(&self.policy, || self.provider.terminate(&self.cluster, &all)).await?;
         self.members.clear();
         self.server = None;
+        self.tell(Standing::Paused);
         Ok(())
     }
 

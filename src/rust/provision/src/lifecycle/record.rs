@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::fleet::{Fleet, Ways, again};
-use super::{Access, Door, Policy, Progress, Up, Wish};
+use super::{Access, Door, Policy, Progress, Standing, Up, Wish};
 use crate::Error;
 use crate::provider::{Instance, InstanceId, Provider, Reach, Site};
 
@@ -56,9 +56,9 @@ impl<P: Provider, D: Door> Fleet<P, D> {
 
     /// Takes the place of who wrote `record`, and connects to the server that it names.
     async fn follow(&mut self, record: Record) -> Result<Access, Error> {
-        let Record { wish, site, server, mut client, workers, .. } = record;
+        let Record { wish, site, server: launched, mut client, workers, .. } = record;
         let mut tunnel = None;
-        if let Some(id) = &server {
+        if let Some(id) = &launched {
             // From another machine it may be found elsewhere.
             let end = again(&self.policy, || self.provider.endpoint(&self.cluster, id)).await?;
             client.address = moved(client.address, end.client);
@@ -66,11 +66,11 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         }
         let ours = wish.redis.is_none();
         let register = self.door.open(&self.cluster, &self.key, &client, ours).await?;
-        let access =
-            Access { cluster: self.cluster.clone(), key: self.key.clone(), server: client.clone() };
+        let (cluster, key, server) = (self.cluster.clone(), self.key.clone(), client.clone());
+        let access = Access { cluster, key, server, standing: Standing::Up };
         let register = register.into();
         self.ways = Some(Ways { register, client, workers, _tunnel: tunnel });
-        self.server = server.map(|id| (id, Instant::now()));
+        self.server = launched.map(|id| (id, Instant::now()));
         (self.expected, self.wish, self.site) = (wish.least, wish, Some(site));
         Ok(access)
     }

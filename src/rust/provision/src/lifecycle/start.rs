@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::fleet::{Fleet, Ways, again};
 use super::server::Secrets;
-use super::{Access, Door, Policy, Register, Up};
+use super::{Access, Door, Policy, Register, Standing, Up};
 use crate::Error;
 use crate::acl::User;
 use crate::provider::{Instance, InstanceId, Launched, Provider, Report, Site, State, Token, Unit};
@@ -89,7 +89,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         let register = self.door.open(&self.cluster, &self.key, &client, ours).await?;
         let (cluster, key, server) = (self.cluster.clone(), self.key.clone(), client.clone());
         self.ways = Some(Ways { register: register.into(), client, workers, _tunnel: tunnel });
-        Ok(Access { cluster, key, server })
+        Ok(Access { cluster, key, server, standing: Standing::Up })
     }
 
     async fn launch_server(&mut self, site: &Site, secrets: &Secrets) -> Result<InstanceId, Error> {

@@ -1,22 +1,22 @@
 //! The provider `local`: instances that are processes of this machine.
 //!
-//! One `rustbatch-worker` runs all R processes, and is started again when it dies. Server and workers
-//! notice by the end of their standard input that this process is gone, even by SIGKILL. So there is
-//! never anything of a process that has ended, and what is found is this process' own.
+//! One `rustbatch-worker` runs all R processes. Server and workers notice by the end of their standard
+//! input that this process is gone, even by SIGKILL. So there is never anything of a process that has
+//! ended, and what is found is this process' own.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use rustbatch_protocol::bootstrap::WorkerBootstrap;
+use rustbatch_protocol::bootstrap::ServerBootstrap;
 use rustbatch_protocol::{ClusterId, WorkerId};
-use tokio::sync::mpsc::UnboundedSender;
+use rustbatch_queue::family;
+use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use crate::Error;
 use crate::fork::Here;
-use crate::keeper::{Keeper, Recipe};
 use crate::process::Process;
 use crate::provider::{
     Bootstrap, ClusterRecord, Endpoint, Instance, InstanceId, Launched, LogQuery, Logs, Plan,
@@ -35,47 +35,48 @@ pub struct Local {
     serves: bool,
     redis: Mutex<Option<PathBuf>>,
     clusters: Here<Mutex<BTreeMap<ClusterId, Cluster>>>,
+    /// Told when a process has ended.
+    ended: Arc<Notify>,
 }
 
 /// In the order in which they are dropped.
 struct Cluster {
     workers: Vec<Worker>,
-    server: Option<(InstanceId, Process)>,
-    folder: Option<Folder>,
+    server: Option<Server>,
     created: SystemTime,
 }
 
+/// In the order in which they are dropped.
 struct Worker {
     id: InstanceId,
-    keeper: Keeper,
+    process: Process,
+    below: Below,
+}
+
+/// What was started below a worker. Dropping it ends all of that which the worker has left behind.
+struct Below(WorkerId);
+
+impl Drop for Below {
+    fn drop(&mut self) {
+        family::end(&self.0);
+    }
+}
+
+/// In the order in which they are dropped.
+struct Server {
+    id: InstanceId,
+    process: Process,
+    /// Another one for each server: who still looks for the last one must not find one that does not
+    /// know his password.
+    folder: Folder,
 }
 
 impl Local {
     /// A provider that runs the `rustbatch-worker` at `program`; with `serves` it looks for a Redis.
     #[must_use]
     pub fn new(program: &Path, serves: bool) -> Self {
-        let clusters = Here::new(Mutex::default());
-        Self { program: program.to_owned(), serves, redis: Mutex::default(), clusters }
-    }
-
-    /// From now on a worker of `cluster` that ends unasked is started again, at most five times within
-    /// a minute, and the name of the one that ended is told to `deaths`: call this when the first has
-    /// joined. Does nothing in a forked child. To be called within a tokio runtime; once.
-    pub fn keep(&self, cluster: &ClusterId, deaths: &UnboundedSender<WorkerId>) {
-        if let Some(Cluster { workers, .. }) = self.clusters().get(cluster) {
-            workers.iter().for_each(|worker| worker.keeper.keep(deaths.clone()));
-        }
-    }
-
-    /// How a process of `cluster` ended unasked, with the last lines of its output; `None` while all
-    /// run or are started again. Cheap, and never blocks.
-    #[must_use]
-    pub fn died(&self, cluster: &ClusterId) -> Option<String> {
-        let clusters = self.clusters();
-        let Cluster { workers, server, .. } = clusters.get(cluster)?;
-        // Without its server a worker ends, too: the cause is named first.
-        let server = server.as_ref().and_then(|(_, process)| process.died());
-        server.or_else(|| workers.iter().find_map(|worker| worker.keeper.died()))
+        let (clusters, ended) = (Here::new(Mutex::default()), Arc::default());
+        Self { program: program.to_owned(), serves, redis: Mutex::default(), clusters, ended }
     }
 
     /// The clusters of this process; none in a forked child.
@@ -95,36 +96,42 @@ impl Local {
         Ok(path)
     }
 
-    async fn launch_worker(
-        &self,
-        cluster: &ClusterId,
-        told: &WorkerBootstrap,
-        name: WorkerId,
-    ) -> Result<(), Error> {
-        let id = InstanceId(name.to_string());
-        let bootstrap = WorkerBootstrap { worker: name, ..told.clone() };
-        let program = self.program.clone();
-        let keeper = Keeper::start(Recipe { program, bootstrap }).await?;
-        let mut clusters = self.clusters();
-        // Where it has been destroyed meanwhile, the worker goes, too.
-        if let Some(place) = clusters.get_mut(cluster) {
-            place.workers.push(Worker { id, keeper });
-        }
-        Ok(())
-    }
-
-    async fn launch_server(
+    /// Starts one process, and keeps it where the cluster has not been destroyed meanwhile.
+    async fn start(
         &self,
         cluster: &ClusterId,
         told: &Bootstrap,
-        name: &WorkerId,
+        name: WorkerId,
     ) -> Result<(), Error> {
-        let line = told.line(name)?;
-        let verb = [told.verb()];
-        let started = Process::start("the private Redis", &self.program, &verb, None, line);
-        let process = started.await?;
-        if let Some(place) = self.clusters().get_mut(cluster) {
-            place.server = Some((InstanceId(name.to_string()), process));
+        let id = InstanceId(name.to_string());
+        let start = async |what, told: &Bootstrap| {
+            let line = told.line(&name)?;
+            let process = Process::start(what, &self.program, &[told.verb()], line).await?;
+            let (over, ended) = (process.ended(), Arc::clone(&self.ended));
+            tokio::spawn(async move {
+                over.await;
+                ended.notify_one();
+            });
+            Ok::<_, Error>(process)
+        };
+        match told {
+            Bootstrap::Worker(_) => {
+                let below = Below(name.clone());
+                let process = start("the worker", told).await?;
+                if let Some(place) = self.clusters().get_mut(cluster) {
+                    place.workers.push(Worker { id, process, below });
+                }
+            }
+            Bootstrap::Server(told) => {
+                let folder = Folder::make()?;
+                let place = folder.path().to_owned();
+                let told = ServerBootstrap { folder: place, ..(**told).clone() };
+                let process =
+                    start("the private Redis", &Bootstrap::Server(Box::new(told))).await?;
+                if let Some(place) = self.clusters().get_mut(cluster) {
+                    place.server = Some(Server { id, process, folder });
+                }
+            }
         }
         Ok(())
     }
@@ -145,7 +152,7 @@ impl Clusters<'_> {
 
 impl Cluster {
     fn instances(&mut self) -> Vec<Instance> {
-        let server = self.server.as_mut().map(|(id, process)| {
+        let server = self.server.as_mut().map(|Server { id, process, .. }| {
             let state = match process.died() {
                 Some(why) => State::Stopped { why },
                 None if process.is_ready() => State::Running,
@@ -153,31 +160,32 @@ impl Cluster {
             };
             Instance { id: id.clone(), role: Role::Server, worker: None, state }
         });
-        let workers = self.workers.iter().map(|Worker { id, keeper }| {
-            let state = keeper.died().map_or(State::Running, |why| State::Stopped { why });
-            let worker = Some(keeper.worker());
+        let workers = self.workers.iter().map(|Worker { id, process, below }| {
+            let state = process.died().map_or(State::Running, |why| State::Stopped { why });
+            let worker = Some(below.0.clone());
             Instance { id: id.clone(), role: Role::Worker, worker, state }
         });
         server.into_iter().chain(workers).collect()
     }
 
     /// Takes out what has one of these ids.
-    fn take(&mut self, ids: &[InstanceId]) -> (Vec<Worker>, Option<Process>) {
+    fn take(&mut self, ids: &[InstanceId]) -> (Vec<Worker>, Option<Server>) {
         let all = std::mem::take(&mut self.workers);
         let (gone, left) = all.into_iter().partition(|worker| ids.contains(&worker.id));
         self.workers = left;
-        let server = self.server.take_if(|(id, _)| ids.contains(id));
-        (gone, server.map(|(_, process)| process))
+        (gone, self.server.take_if(|server| ids.contains(&server.id)))
     }
 }
 
 /// Ends workers, then the server. Cancel-safe: what is still there is killed.
-async fn end(workers: Vec<Worker>, server: Option<Process>) {
-    for worker in workers {
-        worker.keeper.stop(GRACE).await;
+async fn end(workers: Vec<Worker>, server: Option<Server>) {
+    for Worker { process, below, .. } in workers {
+        process.stop(GRACE).await;
+        drop(below);
     }
-    if let Some(server) = server {
-        server.stop(GRACE).await;
+    if let Some(Server { process, folder, .. }) = server {
+        process.stop(GRACE).await;
+        drop(folder);
     }
 }
 
@@ -192,16 +200,13 @@ impl Provider for Local {
     async fn prepare(&self, cluster: &ClusterId) -> Result<Site, Error> {
         let executable = if self.serves { self.redis().await? } else { PathBuf::new() };
         let Clusters(Some(mut clusters)) = self.clusters() else { return Err(foreign()) };
-        let empty = || {
-            let folder = self.serves.then(Folder::make).transpose()?;
-            let created = SystemTime::now();
-            Ok::<_, Error>(Cluster { workers: Vec::new(), server: None, folder, created })
-        };
-        if !clusters.contains_key(cluster) {
-            clusters.insert(cluster.clone(), empty()?);
-        }
-        let folder = clusters.get(cluster).and_then(|place| place.folder.as_ref());
-        let folder = folder.map(|folder| folder.path().to_owned()).unwrap_or_default();
+        clusters.entry(cluster.clone()).or_insert_with(|| Cluster {
+            workers: Vec::new(),
+            server: None,
+            created: SystemTime::now(),
+        });
+        // Each server gets a folder of its own when it is launched.
+        let folder = PathBuf::new();
         let server = ServerTerms { executable, folder, listen: None, lifeline: true };
         Ok(Site { cluster: cluster.clone(), server, parts: BTreeMap::new() })
     }
@@ -220,14 +225,7 @@ impl Provider for Local {
             if self.instances(&site.cluster).await?.iter().any(|instance| instance.id == *id) {
                 continue;
             }
-            match &unit.bootstrap {
-                Bootstrap::Worker(told) => {
-                    self.launch_worker(&site.cluster, told, name.clone()).await?;
-                }
-                told @ Bootstrap::Server(_) => {
-                    self.launch_server(&site.cluster, told, name).await?;
-                }
-            }
+            self.start(&site.cluster, &unit.bootstrap, name.clone()).await?;
         }
         let all = self.instances(&site.cluster).await?;
         Ok(Launched { instances: all.into_iter().filter(ours).collect(), short: None })
@@ -235,6 +233,10 @@ impl Provider for Local {
 
     async fn instances(&self, cluster: &ClusterId) -> Result<Vec<Instance>, Error> {
         Ok(self.clusters().get_mut(cluster).map(Cluster::instances).unwrap_or_default())
+    }
+
+    async fn changed(&self) {
+        self.ended.notified().await;
     }
 
     async fn terminate(&self, cluster: &ClusterId, ids: &[InstanceId]) -> Result<(), Error> {
@@ -247,11 +249,10 @@ impl Provider for Local {
 
     async fn endpoint(&self, cluster: &ClusterId, server: &InstanceId) -> Result<Endpoint, Error> {
         let clusters = self.clusters();
-        let serves = |place: &&Cluster| place.server.as_ref().is_some_and(|(id, _)| id == server);
-        let place = clusters.get(cluster).filter(serves);
-        let folder = place.and_then(|place| place.folder.as_ref());
-        let folder = folder.ok_or_else(|| unknown(format!("reach the server {server}")))?;
-        let reach = Reach::Socket(folder.socket());
+        let known = clusters.get(cluster).and_then(|place| place.server.as_ref());
+        let known = known.filter(|known| known.id == *server);
+        let known = known.ok_or_else(|| unknown(format!("reach the server {server}")))?;
+        let reach = Reach::Socket(known.folder.socket());
         Ok(Endpoint { client: reach.clone(), workers: reach, tunnel: None })
     }
 
@@ -262,9 +263,9 @@ impl Provider for Local {
         query: &LogQuery,
     ) -> Result<Logs, Error> {
         let said = self.clusters().get(cluster).and_then(|place| {
-            let server = place.server.as_ref().filter(|(server, _)| server == id);
+            let server = place.server.as_ref().filter(|server| server.id == *id);
             let worker = || place.workers.iter().find(|worker| worker.id == *id);
-            server.map(|(_, process)| process.said()).or_else(|| Some(worker()?.keeper.said()))
+            server.map(|server| server.process.said()).or_else(|| Some(worker()?.process.said()))
         });
         let said = said.ok_or_else(|| unknown(format!("read the output of {id}")))?;
         let lines: Vec<_> = said.lines().map(|line| line.trim_start().to_owned()).collect();
@@ -291,13 +292,14 @@ impl Provider for Local {
 
     async fn destroy(&self, cluster: &ClusterId) -> Result<Report, Error> {
         let gone = self.clusters().0.and_then(|mut clusters| clusters.remove(cluster));
-        let Some(Cluster { workers, server, folder, .. }) = gone else {
+        let Some(Cluster { workers, server, .. }) = gone else {
             return Ok(Report::default());
         };
-        let ids = workers.iter().map(|worker| &worker.id).chain(server.iter().map(|(id, _)| id));
+        let ids = workers.iter().map(|worker| &worker.id).chain(server.iter().map(|s| &s.id));
         let mut removed: Vec<_> = ids.map(|id| format!("process {id}")).collect();
-        end(workers, server.map(|(_, process)| process)).await;
-        removed.extend(folder.map(|folder| format!("folder {}", folder.path().display())));
+        let folder = server.as_ref().map(|server| server.folder.path().display().to_string());
+        end(workers, server).await;
+        removed.extend(folder.map(|folder| format!("folder {folder}")));
         Ok(Report { removed, left: Vec::new() })
     }
 }

@@ -37,7 +37,7 @@ async fn another_process_goes_on_with_a_cluster_that_was_left() {
     interrupt(&fake);
     second.pass(now).await.expect("a pass");
     second.pass(now).await.expect("a pass");
-    assert_eq!(second.standing().numbers, numbers(2, 0, 2));
+    assert_eq!(second.numbers(), numbers(2, 0, 2));
     second.stop().await.expect("an end");
     assert!(fake.world().is_empty());
 }
@@ -52,14 +52,14 @@ async fn one_of_several_keeps_the_cluster_and_all_may_resize_it() {
     for _ in 0..2 {
         second.pass(now).await.expect("a pass");
     }
-    assert_eq!(second.standing().numbers, numbers(2, 0, 1), "it is not its to do");
+    assert_eq!(second.numbers(), numbers(2, 0, 1), "it is not its to do");
     second.resize(3, 3).await.expect("a size");
     for _ in 0..2 {
         first.pass(now).await.expect("a pass");
         second.pass(now).await.expect("a pass");
     }
     for up in [&first, &second] {
-        assert_eq!(up.standing().numbers, numbers(3, 0, 3));
+        assert_eq!(up.numbers(), numbers(3, 0, 3));
     }
     // The lease of a keeper that has gone runs out.
     fake.world().keepers.clear();
@@ -70,7 +70,7 @@ async fn one_of_several_keeps_the_cluster_and_all_may_resize_it() {
     assert_eq!(workers(&fake).len(), 3);
     // The size is kept for whoever comes later.
     let third = attach(&fake, &first).await.expect("the cluster");
-    assert_eq!(third.standing().numbers.expected, 3);
+    assert_eq!(third.numbers().expected, 3);
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn a_stopped_server_starts_again_with_its_workers() {
         up.start_server().await.expect("a start");
     }
     assert_ne!(up.access().server.address, before);
-    assert_eq!(up.standing().numbers, numbers(2, 0, 2));
+    assert_eq!(up.numbers(), numbers(2, 0, 2));
     assert_eq!(fake.world().alive(Role::Server).len(), 1);
     assert_eq!(workers(&fake).len(), 2);
     up.stop().await.expect("an end");

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustbatch_protocol::bootstrap::Address;
-use rustbatch_provision::lifecycle::{self, Wish};
+use rustbatch_provision::lifecycle::{self, Standing, Wish};
 use rustbatch_provision::provider::Role;
 use tokio::time::timeout;
 
@@ -18,7 +18,7 @@ async fn a_dead_worker_is_buried_and_replaced() {
     fake.world().stop(&before[1].id, "SpotInterruption");
     up.pass(now).await.expect("a pass");
     up.pass(now).await.expect("a pass");
-    assert_eq!(up.standing().numbers, numbers(3, 0, 3));
+    assert_eq!(up.numbers(), numbers(3, 0, 3));
     let after = workers(&fake);
     assert!(after.contains(&before[0]) && after.contains(&before[2]));
     assert!(!after.iter().any(|instance| instance.id == before[1].id));
@@ -63,7 +63,7 @@ async fn workers_that_die_all_the_time_are_replaced_five_times_a_minute() {
     let text =
         "The cluster is lost: no worker today\n* It had been started again 5 times within 60 s.";
     assert_eq!((error.kind(), error.to_string().as_str()), ("lost", text));
-    assert!(up.standing().lost.is_some());
+    assert!(matches!(up.access().standing, Standing::Lost(_)));
     up.stop().await.expect("an end");
     assert!(fake.world().is_empty());
 }
@@ -90,7 +90,7 @@ async fn while_some_workers_live_the_others_wait_for_the_next_minute() {
     for ms in 0..100 {
         up.pass(now + Duration::from_millis(ms)).await.expect("one is left");
     }
-    assert_eq!(up.standing().numbers, numbers(2, 0, 1));
+    assert_eq!(up.numbers(), numbers(2, 0, 1));
     fake.world().fatal = None;
     for _ in 0..2 {
         up.pass(now + Duration::from_secs(61)).await.expect("a pass");
@@ -121,7 +121,7 @@ async fn an_instance_that_is_not_listed_yet_is_not_replaced() {
         up.pass(now + Duration::from_secs(second)).await.expect("a pass");
     }
     assert_eq!(fake.world().made.len(), 3);
-    assert_eq!(up.standing().numbers, numbers(2, 0, 2));
+    assert_eq!(up.numbers(), numbers(2, 0, 2));
     fake.world().made.retain(|made| made.instance.role == Role::Server);
     fake.world().hidden = 0;
     up.pass(now + Duration::from_secs(120)).await.expect("a pass");
@@ -142,7 +142,7 @@ async fn an_instance_whose_launch_was_not_answered_is_adopted() {
         up.pass(now + Duration::from_secs(second)).await.expect("a pass");
     }
     assert_eq!(workers(&fake).len(), 3);
-    assert_eq!(up.standing().numbers, numbers(3, 0, 3));
+    assert_eq!(up.numbers(), numbers(3, 0, 3));
 }
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn when_there_are_fewer_the_idle_leave_first_and_the_busy_finish() {
     up.pass(now + Duration::from_secs(1000)).await.expect("a pass");
     assert_eq!(names(&fake).len(), 1);
     assert_eq!(fake.world().made.len(), 2, "what has drained is terminated");
-    assert_eq!(up.standing().numbers, numbers(1, 0, 1));
+    assert_eq!(up.numbers(), numbers(1, 0, 1));
     up.resize(2, 2).await.expect("a size");
     up.pass(now + Duration::from_secs(1000)).await.expect("a pass");
     assert_eq!(workers(&fake).len(), 2);
@@ -209,7 +209,7 @@ async fn those_that_have_not_joined_leave_before_all_others() {
     fake.world().slow = u32::MAX;
     up.resize(4, 4).await.expect("a size");
     up.pass(now).await.expect("a pass");
-    assert_eq!(up.standing().numbers, numbers(4, 2, 2));
+    assert_eq!(up.numbers(), numbers(4, 2, 2));
     up.resize(2, 2).await.expect("a size");
     up.pass(now).await.expect("a pass");
     assert_eq!((workers(&fake), fake.world().drained.len()), (before, 0));
@@ -224,6 +224,7 @@ async fn a_lost_server_is_replaced_with_all_workers() {
     let before = workers(&fake);
     fake.world().stop(&first, "InfrastructureHealth");
     up.pass(now).await.expect("a pass");
+    assert_eq!(up.access().standing, Standing::Up);
     let server = fake.world().alive(Role::Server).remove(0).id;
     assert_ne!(server, first);
     let other = up.access().server.address;
@@ -238,7 +239,24 @@ async fn a_lost_server_is_replaced_with_all_workers() {
         assert!(!before.iter().any(|worker| worker.id == made.instance.id));
     }
     up.pass(now).await.expect("a pass");
-    assert_eq!(up.standing().numbers, numbers(2, 0, 2));
+    assert_eq!(up.numbers(), numbers(2, 0, 2));
+}
+
+/// A server that is gone does not answer, and only another look shows that it is gone.
+#[tokio::test]
+async fn a_queue_that_does_not_answer_keeps_no_look_for_long() {
+    let fake = Fake::default();
+    let (up, now) = stands(&fake, 1).await;
+    fake.world().deaf = true;
+    let late = timeout(SOON, up.pass(now)).await.expect("an end").expect_err("no answer");
+    assert_eq!(
+        late.to_string(),
+        "Can't ask the queue now: no answer within 5 s\n* Try again later."
+    );
+    let server = fake.world().alive(Role::Server).remove(0).id;
+    fake.world().stop(&server, "InfrastructureHealth");
+    up.pass(now).await.expect("a pass");
+    assert_ne!(fake.world().alive(Role::Server)[0].id, server);
 }
 
 #[tokio::test]
@@ -251,9 +269,12 @@ async fn a_server_that_does_not_come_again_is_tried_within_the_budget() {
     let mut kinds = Vec::new();
     for ms in 0..100 {
         if let Err(error) = up.pass(now + Duration::from_millis(ms)).await {
+            let replacing = up.access().standing == Standing::Replacing;
+            assert_eq!(replacing, error.kind() != "lost");
             kinds.push(error.kind());
         }
     }
+    assert!(matches!(up.access().standing, Standing::Lost(_)));
     let lost = kinds.iter().position(|kind| *kind == "lost").expect("despair");
     assert_eq!((&kinds[..lost], kinds.len() > 6), (&["provision"; 5][..], true), "{kinds:?}");
     up.stop().await.expect("an end");

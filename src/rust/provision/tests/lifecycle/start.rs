@@ -103,7 +103,7 @@ async fn a_slow_start_says_what_it_waits_for() {
         "0 of 2 workers have joined; 2 pulling the image",
     ];
     assert_eq!(said, expected, "each once");
-    assert_eq!(up.standing().numbers, numbers(2, 0, 2));
+    assert_eq!(up.numbers(), numbers(2, 0, 2));
 }
 
 #[tokio::test]
@@ -158,12 +158,12 @@ async fn a_part_of_the_workers_is_enough_to_begin_and_the_rest_follows() {
     assert!(fake.world().is_empty());
 
     let up = start(&fake, wish(4), policy()).await.expect("a cluster");
-    assert_eq!(up.standing().numbers, numbers(4, 0, 2));
+    assert_eq!(up.numbers(), numbers(4, 0, 2));
     fake.world().capacity = 9;
     up.pass(Instant::now()).await.expect("a pass");
-    assert_eq!(up.standing().numbers, numbers(4, 2, 2));
+    assert_eq!(up.numbers(), numbers(4, 2, 2));
     up.pass(Instant::now()).await.expect("a pass");
-    assert_eq!(up.standing().numbers, numbers(4, 0, 4));
+    assert_eq!(up.numbers(), numbers(4, 0, 4));
 }
 
 #[tokio::test]

@@ -50,6 +50,8 @@ pub struct World {
     pub fatal: Option<Role>,
     /// Nobody joins.
     pub mute: bool,
+    /// The queue does not answer.
+    pub deaf: bool,
     /// Parts that can't be removed.
     pub stuck: bool,
     pub most: Option<u32>,
@@ -89,6 +91,7 @@ impl Default for World {
             hidden: 0,
             fatal: None,
             mute: false,
+            deaf: false,
             stuck: false,
             most: None,
             waiting: 0,
@@ -346,6 +349,9 @@ impl Door for Fake {
 impl Register for Desk {
     async fn load(&self) -> Result<Load, Error> {
         self.0.point("load").await?;
+        if self.0.world().deaf {
+            std::future::pending::<()>().await;
+        }
         let world = self.0.world();
         let running = world.made.iter().filter(|made| made.instance.state == State::Running);
         let names = running.filter_map(|made| made.instance.worker.clone());

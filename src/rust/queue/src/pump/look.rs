@@ -72,9 +72,10 @@ impl Pump {
         }
         self.alone += since;
         let stall = self.shared.timing.stall;
-        if self.alone < stall {
+        if self.alone < stall || self.shared.guide.is_expected() {
             return Ok(());
         }
-        Err(Error::NoWorkers { seconds: stall.as_secs(), open: self.ledger.tasks() })
+        let (finished, open) = (self.finished, self.open());
+        Err(Error::NoWorkers { seconds: stall.as_secs(), finished, open })
     }
 }

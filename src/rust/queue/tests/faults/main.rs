@@ -1,5 +1,5 @@
 //! The faults that the queue survives, each injected here: lost hosts, servers that go away or
-//! forget, lines that spoil what they carry, clients that sleep or die, and all of it together.
+//! forget, servers that are lost for good and come again elsewhere, lines that spoil what they carry, clients that sleep or die, and all of it together.
 //!
 //! Chance is drawn from a seed, which is printed; `RUSTBATCH_SEED` repeats it. Most cases run with
 //! times that are a tenth of the real ones (`support::quick`).
@@ -10,6 +10,7 @@ mod clients;
 mod crowd;
 mod hosts;
 mod lines;
+mod moves;
 mod servers;
 mod soak;
 #[path = "../support/mod.rs"]
@@ -43,7 +44,7 @@ impl Dice {
     }
 }
 
-/// A crew of workers with short times, each taking 0 to `longest` ms a task, of whom one is lost
+/// A crew of workers with short times, each taking 0 to `longest` ms a task, of whom some are lost
 /// every so often, without a farewell, and replaced.
 struct Crew {
     stop: Arc<AtomicBool>,
@@ -64,6 +65,18 @@ impl Crew {
         dice: &Arc<Dice>,
         longest: u64,
         every: Option<Duration>,
+    ) -> Self {
+        Self::decimated(house, n, dice, longest, every, 1)
+    }
+
+    /// As [`Crew::start`], of whom so `many` are lost at once.
+    fn decimated(
+        house: &House,
+        n: usize,
+        dice: &Arc<Dice>,
+        longest: u64,
+        every: Option<Duration>,
+        many: usize,
     ) -> Self {
         let server = house.login("worker");
         let (seal, dice) = (house.seal(), Arc::clone(dice));
@@ -90,8 +103,10 @@ impl Crew {
             loop {
                 tokio::time::sleep(every).await;
                 if !stopped.load(Ordering::SeqCst) {
-                    hands[dice.below(n as u64) as usize] = hire();
-                    count.fetch_add(1, Ordering::SeqCst);
+                    for _ in 0..many {
+                        hands[dice.below(n as u64) as usize] = hire();
+                        count.fetch_add(1, Ordering::SeqCst);
+                    }
                 }
             }
         });

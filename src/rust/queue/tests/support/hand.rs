@@ -140,8 +140,16 @@ impl Worker {
         }
         let bytes = values(leased, &self.arguments(leased).await?);
         let mut outcome = outcome(queue, leased, Some(Vec::new()));
-        outcome.report = Report::Values(queue.payload(leased, &outcome, bytes).await?);
+        outcome.report = match queue.payload(leased, &outcome, bytes).await {
+            Ok(payload) => Report::Values(payload),
+            Err(Error::TooLarge { size, limit, .. }) => Report::TooLarge { size, limit },
+            Err(error) => return Err(error),
+        };
         let settlement = Settlement { leased, outcome: &outcome };
+        if leased.name.n > 1 && matches!(outcome.report, Report::TooLarge { .. }) {
+            self.note(Did::Crash(queue.crash(&settlement).await?));
+            return queue.lease(1, &[]).await;
+        }
         let (taken, ready) = queue.settle(&settlement, 1, &[]).await?;
         self.note(Did::Settle(taken));
         Ok(ready)

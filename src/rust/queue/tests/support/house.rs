@@ -70,6 +70,13 @@ impl House {
         Self { folder, child, extra, said, key }
     }
 
+    /// Another server of the same cluster, elsewhere.
+    pub fn elsewhere(&self) -> Self {
+        let mut other = Self::start();
+        other.key = self.key.clone();
+        other
+    }
+
     /// The file that grows with every change, in a server that is saved.
     pub fn aof(&self) -> PathBuf {
         let files = std::fs::read_dir(self.folder.path().join("appendonlydir")).unwrap();

@@ -84,6 +84,7 @@ impl Loop {
             beside: Vec::new(),
             fresh: Vec::new(),
             seed: None,
+            tasks: None,
         };
         let (sender, plain) = std::sync::mpsc::channel();
         let job = Job::open(client, spec, sender).unwrap();
