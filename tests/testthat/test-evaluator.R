@@ -340,8 +340,10 @@ test_as_user("locale, umask and library paths are as before, whatever a task did
 test_as_user("a command that writes for ever holds nobody up", {
   local_cluster(1)
   pid <- foreach(i = 1, .combine = c) %dopar% {
-    # Standard error is the task's, too; the shell ends, and the command goes on.
-    as.integer(system("yes >&2 & echo $!", intern = TRUE))
+    # Standard error is the task's, too; the shell ends, and the command goes on. Its lines are long
+    # because R takes them into what captures them one by one.
+    line <- strrep("y", 50000)
+    as.integer(system(paste("yes", line, ">&2 & echo $!"), intern = TRUE))
   }
   took <- seconds(capture.output(
     type = "message",
