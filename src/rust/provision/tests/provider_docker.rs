@@ -71,7 +71,8 @@ async fn a_cluster_starts_is_kept_up_and_leaves_nothing() {
     containers.terminate(&stranger, &[workers[1].id.clone()]).await.expect("nothing to do");
     assert_eq!(containers.instances(&cluster).await.expect("a list").len(), 3);
     let report = up.stop().await.expect("an end");
-    assert_eq!((report.removed.len(), report.left.len()), (4, 0), "{report:?}");
+    // Server, workers, record, network.
+    assert_eq!((report.removed.len(), report.left.len()), (5, 0), "{report:?}");
     assert!(!left(&containers, &cluster).await);
     assert!(containers.destroy(&cluster).await.expect("an end").removed.is_empty());
 }
