@@ -208,7 +208,10 @@ impl Loop {
         let report = match &outcome.report {
             Report::Values(_) => values::list(&[serial::unserialize(&bytes)?])?,
             Report::Refused(_) => values::list(&[serial::unserialize(&bytes)?])?,
-            Report::Lost(times) => values::integers(&[times.cast_signed()])?,
+            Report::Lost(times, why) => values::named_list(&[
+                ("times", values::integers(&[times.cast_signed()])?),
+                ("why", values::text(&why.replace('\0', ""))?),
+            ])?,
             Report::Crashed(cause) => values::named_list(&[
                 ("message", values::text(&cause.words())?),
                 ("signal", number(cause.signal)?),

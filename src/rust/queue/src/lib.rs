@@ -22,6 +22,7 @@ mod sweep;
 pub mod timing;
 mod transport;
 mod trouble;
+mod whys;
 pub mod worker;
 
 pub use client::{Busy, Client, Load, Roll};
