@@ -1,231 +1,52 @@
-//! All of it together: a server and two workers in containers, none of which has anything of ours but
-//! the executable that is copied in, told what to do by a file; and a job that outlives a worker.
+//! All of it together: a server and workers in containers, none of which has anything of ours but the
+//! executable that is copied in, told what to do by a file; and jobs that outlive what befalls them.
 
-#![allow(clippy::expect_used)]
+#![allow(clippy::expect_used, clippy::print_stderr)]
 
+mod ends;
+mod loops;
+mod memory;
+mod set;
+#[path = "../support/mod.rs"]
 mod support;
 
-use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
 use std::process::Command;
-use std::sync::mpsc::Receiver;
-use std::time::{Duration, SystemTime};
 
-use rustbatch_protocol::bootstrap::{Server, VERSION, WorkerBootstrap};
-use rustbatch_protocol::{
-    BlobRef, ChunkName, ClusterId, ClusterKey, Context, Keys, Payload, Report, Seal, WorkerId,
-    encode,
-};
-use rustbatch_provision::docker::{Entry, NewContainer, Owner, Trouble};
-use rustbatch_provision::{NetworkServer, Plan};
-use rustbatch_queue::{Client, Event, Job, JobSpec, check_server};
-use support::docker::{R, REDIS, Stage};
-use support::{assert_unseen, supervisor};
+use loops::Loop;
+use rustbatch_provision::docker::Trouble;
+use set::Set;
+use support::assert_unseen;
 
-const HOUR: Duration = Duration::from_secs(3600);
-
-const PORT: u16 = 6379;
-
-/// The tasks of the job, in chunks of so many.
-const TASKS: u64 = 200;
-const CHUNK: u32 = 5;
-
-/// Puts the executable and a bootstrap into a new container, and starts it.
-async fn launch(stage: &Stage, plan: NewContainer, verb: &str, told: &[u8]) -> String {
-    let executable = std::fs::read(supervisor()).expect("the executable");
-    let command = ["/rustbatch/worker", verb, "--bootstrap", "/rustbatch/bootstrap"];
-    let plan = NewContainer { command: command.map(str::to_owned).into(), ..plan };
-    let id = stage.docker.create(&plan).await.expect("a container");
-    let mut entries = vec![
-        Entry { path: "rustbatch/", mode: 0o700, content: None },
-        Entry { path: "rustbatch/worker", mode: 0o555, content: Some(&executable) },
-        Entry { path: "rustbatch/bootstrap", mode: 0o400, content: Some(told) },
-    ];
-    // The executable that users get needs no name service that belongs to another C library.
-    let nobody =
-        Entry { path: "etc/nsswitch.conf", mode: 0o644, content: Some(b"hosts: nobody\n") };
-    if std::env::var_os("RUSTBATCH_WORKER").is_some() {
-        entries.push(nobody);
-    }
-    stage.docker.put(&id, Owner::default(), &entries).await.expect("to copy");
-    stage.docker.start(&id).await.expect("to start");
-    id
-}
-
-/// A cluster in containers.
-struct Set {
-    stage: Stage,
-    key: ClusterKey,
-    network: NetworkServer,
-    client: Client,
-    containers: Vec<String>,
-}
-
-impl Set {
-    async fn new(workers: usize) -> Option<Self> {
-        let stage = Stage::new().await?;
-        let cluster: ClusterId = stage.name.parse().expect("an id");
-        let key = ClusterKey::random().expect("a key");
-        let network = NetworkServer::new(Plan {
-            cluster: cluster.clone(),
-            executable: "redis-server".into(),
-            folder: "/dev/shm/redis".into(),
-            bind: None,
-            port: PORT,
-            from: SystemTime::now(),
-            idle: HOUR,
-            life: HOUR,
-            lifeline: true,
-        });
-        let network = network.expect("a server");
-        let plan = NewContainer {
-            alias: Some("server".into()),
-            publish: Some(([127, 0, 0, 1].into(), PORT)),
-            ..stage.container("server", REDIS)
-        };
-        let line = network.line().expect("a line");
-        let mut containers = vec![launch(&stage, plan, "server", &line).await];
-        let address = reached(&stage, &network, &cluster, &containers[0]).await;
-        let seal = Seal::new(cluster.clone(), key.clone()).expect("a seal");
-        let client = Client::connect(address, seal).await.expect("a client");
-        for number in 0..workers {
-            let told = WorkerBootstrap {
-                version: VERSION.to_owned(),
-                cluster: cluster.clone(),
-                key: key.to_hex(),
-                worker: WorkerId::random().expect("an id"),
-                server: network.worker("server", PORT),
-                slots: 2,
-                r: "R".into(),
-                lifeline: true,
-                idle_seconds: Some(600),
-                life_seconds: Some(3600),
-            };
-            let line = serde_json::to_vec(&told).expect("JSON");
-            let plan = stage.container(&format!("worker-{number}"), R);
-            containers.push(launch(&stage, plan, "work", &line).await);
-        }
-        let set = Self { stage, key, network, client, containers };
-        set.stage.until("the workers", async || set.roll().await == workers).await;
-        Some(set)
-    }
-
-    async fn roll(&self) -> usize {
-        self.client.roll().await.expect("a roll").len()
-    }
-}
-
-/// The server as this machine reaches it, once it lets a client in.
-async fn reached(
-    stage: &Stage,
-    network: &NetworkServer,
-    cluster: &ClusterId,
-    container: &str,
-) -> Server {
-    let ids = [container.to_owned()];
-    let seen = stage.docker.inspect(&ids).await.expect("a look").pop().expect("a server");
-    let said = stage.docker.logs(container, 9).await;
-    let (host, port) = seen.published(PORT).unwrap_or_else(|| panic!("{seen:?} {said:?}"));
-    let server = network.client(&host.to_string(), port);
-    let ring = Keys::new(cluster).ring();
-    let up = async || check_server(&server, &ring, HOUR).await.is_ok();
-    stage.until("the server", up).await;
-    server
-}
-
-/// What an R expression makes, serialized.
-fn r(folder: &Path, code: &str) -> Vec<u8> {
-    let file = folder.join("out");
-    let write =
-        format!("writeBin(serialize({{ {code} }}, NULL, xdr = FALSE), '{}')", file.display());
-    let ran = Command::new("Rscript").args(["--vanilla", "-e", &write]).output().expect("R");
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-    std::fs::read(&file).expect("its result")
-}
-
-/// The arguments of all chunks, a file for each.
-const ARGUMENTS: &str = "
-  for (first in seq(1, 200, by = 5)) {
-    bytes <- serialize(list(i = as.list(first + 0:4)), NULL, xdr = FALSE)
-    writeBin(bytes, file.path(FOLDER, first))
-  }";
-
-/// A loop over the squares of 1 to [`TASKS`], whose tasks take a while.
-fn open(folder: &Path, client: &Client) -> (Job, Receiver<Event>) {
-    let head = r(
-        folder,
-        "list(expr = quote({ Sys.sleep(0.05); i^2 }), arguments = 'i', global = TRUE,
-           namespace = NULL, packages = NULL, attached = NULL, loaded = NULL, careful = FALSE,
-           seed = NULL, lib_paths = character(), options = list(), language = NA_character_,
-           beside = list(objects = list(), globals = list()))",
-    );
-    let mut main = (head.len() as f64).to_ne_bytes().to_vec();
-    main.extend(head);
-    main.extend(r(folder, "list(objects = list(), globals = list(), dots = NULL)"));
-    let context =
-        Context { client: client.id().clone(), main: Payload::Inline(main), objects: Vec::new() };
-    let bytes = encode(&context).expect("bytes");
-    let context = BlobRef::of(client.seal(), &bytes);
-    let spec = JobSpec {
-        context,
-        blobs: HashMap::from([(context.hash, bytes.into())]),
-        beside: Vec::new(),
-        fresh: vec![context],
-        seed: None,
-    };
-    let (tell, events) = std::sync::mpsc::channel();
-    let job = Job::open(client, spec, tell).expect("a job");
-    r(folder, &ARGUMENTS.replace("FOLDER", &format!("'{}'", folder.display())));
-    for first in (1..=TASKS).step_by(CHUNK as usize) {
-        let arguments = std::fs::read(folder.join(first.to_string())).expect("arguments");
-        job.push(ChunkName { first, n: CHUNK }, arguments).expect("to push");
-    }
-    (job, events)
-}
-
-/// Takes outcomes in until `n` tasks have come, each once, and notes what R serialized.
-fn collect(events: &Receiver<Event>, n: u64, came: &mut BTreeSet<u64>, folder: &Path) {
-    while (came.len() as u64) < n {
-        let event = events.recv_timeout(Duration::from_secs(90)).expect("an event");
-        let Event::Outcome { name, lacking, outcome, bytes } = event else {
-            panic!("not an outcome: {event:?}");
-        };
-        assert!(matches!(outcome.report, Report::Values(_)), "{:?}", outcome.report);
-        for task in lacking {
-            assert!(came.insert(task), "{task} came twice");
-            let index = task - name.first + 1;
-            std::fs::write(folder.join(format!("{task}-{index}.value")), &bytes).expect("to write");
-        }
-    }
-}
-
-/// The values that have come, in the order of their tasks.
-const READ: &str = "
-  files <- list.files(FOLDER, '[.]value$', full.names = TRUE)
-  parts <- strsplit(sub('[.]value$', '', basename(files)), '-')
-  task <- vapply(parts, function(p) as.numeric(p[1]), 0)
-  value <- mapply(function(file, p) {
-    unserialize(readBin(file, 'raw', 1e6))$values[[as.integer(p[2])]]
-  }, files, parts)
-  stopifnot(identical(unname(value[order(task)]), (1:200)^2))
-  TRUE";
+/// An image whose C library is of Ubuntu 20.04's age.
+const OLD: &str = "rustbatch-test-r:bullseye";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_outlives_a_killed_container() {
     let Some(set) = Set::new(2).await else { return };
-    let place = tempfile::tempdir().expect("a folder");
-    let folder = place.path();
-    let (job, events) = open(folder, &set.client);
-    let mut came = BTreeSet::new();
-    collect(&events, 40, &mut came, folder);
+    let mut work = Loop::open(&set.client, "Sys.sleep(0.05); i^2", 200, 5);
+    work.collect(40);
     set.stage.docker.kill(&set.containers[1]).await.expect("to kill");
-    collect(&events, TASKS, &mut came, folder);
-    assert_eq!(came, (1..=TASKS).collect());
-    job.close().await;
-    r(folder, &READ.replace("FOLDER", &format!("'{}'", folder.display())));
-    let killed = set.stage.docker.inspect(&set.containers[1..2]).await.expect("a look");
-    assert_eq!(killed[0].end().as_deref(), Some("it was killed by signal 9"));
-    set.stage.until("one worker", async || set.roll().await == 1).await;
+    work.collect_all("(1:200)^2");
+    work.job.close().await;
+    assert_eq!(set.end(&set.containers[1]).await, "it was killed by signal 9");
+    set.stage.until("one worker", async || set.roll().await.len() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_image_runs_the_executable_that_users_get() {
+    if std::env::var_os("RUSTBATCH_WORKER").is_none() {
+        eprintln!("SKIPPED: only the static executable fits: tools/test builds it");
+        return;
+    }
+    let Some(mut set) = Set::bare().await else { return };
+    set.hire(set.stage.container("worker", OLD)).await;
+    let ldd = ["exec", &set.containers[1], "ldd", "--version"];
+    let shown = Command::new("docker").args(ldd).output().expect("docker");
+    let libc = String::from_utf8_lossy(&shown.stdout);
+    assert!(libc.lines().next().is_some_and(|line| line.ends_with("2.31")), "{libc}");
+    let mut work = Loop::open(&set.client, "i^2", 20, 5);
+    work.collect_all("(1:20)^2");
+    work.job.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
