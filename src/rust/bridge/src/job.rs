@@ -242,7 +242,7 @@ fn kind(outcome: &Outcome) -> &'static str {
         Report::Values(_) => "values",
         Report::Refused(_) => "refused",
         Report::Crashed(_) => "crashed",
-        Report::Lost(_) => "lost",
+        Report::Lost(..) => "lost",
     }
 }
 
