@@ -201,12 +201,14 @@ refuse <- function(event) {
 
 # A task whose host was lost each time that it ran alone.
 lost_error <- function(event) {
+  why <- event$report$why
   failure_condition(
     "lost", paste0(
-      "the task's host was lost ", event$report, " times\n",
+      "the task's host was lost ", event$report$times, " times",
+      if (nzchar(why)) paste0("; the last time: ", why), "\n",
       "* Does the task need more memory than its host has?"
     ),
-    event["worker"]
+    c(event["worker"], list(why = why))
   )
 }
 

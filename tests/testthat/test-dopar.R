@@ -216,8 +216,15 @@ test_as_user("Ctrl-C at a terminal gives the prompt back, and the next loop work
 })
 
 test_that("a task whose host was lost each time is an error that says so", {
-  value <- event_values(list(kind = "lost", report = 6L, worker = "w1"))$values[[1]]
+  lost <- function(why) {
+    report <- list(times = 6L, why = why)
+    event_values(list(kind = "lost", report = report, worker = "w1"))$values[[1]]
+  }
+  value <- lost("")
   expect_s3_class(value, "rustBatch_error_lost")
-  expect_match(conditionMessage(value), "host was lost 6 times", fixed = TRUE)
+  expect_match(conditionMessage(value), "host was lost 6 times\n", fixed = TRUE)
+  value <- lost("it was evicted")
+  expect_match(conditionMessage(value), "6 times; the last time: it was evicted\n", fixed = TRUE)
+  expect_identical(value$why, "it was evicted")
   expect_identical(value$worker, "w1")
 })

@@ -2,10 +2,19 @@
 # What `tools/setup --e2e` adds: a Docker daemon, and plain images that need no registry. Sourced.
 
 # The images: name, and the Debian packages beyond the least. Their tag is the Debian they are of.
-e2e_release=bookworm
+# Bullseye has the C library of Ubuntu 20.04's age: 2.31.
 e2e_images() {
-  say "rustbatch-test-r r-base-core"
-  say "rustbatch-test-redis redis-server"
+  say "rustbatch-test-r:bookworm r-base-core"
+  say "rustbatch-test-redis:bookworm redis-server"
+  say "rustbatch-test-r:bullseye r-base-core"
+}
+
+# Whether there are a Docker daemon that answers and all of the images.
+e2e_is_set_up() {
+  local name _
+  while read -r name _; do
+    docker image inspect "$name" >/dev/null 2>&1 || return 1
+  done < <(e2e_images)
 }
 
 setup_docker() {
@@ -14,6 +23,8 @@ setup_docker() {
     if ! have docker || ! have dockerd; then missing+=(docker.io); fi
   fi
   have debootstrap || missing+=(debootstrap)
+  # Ubuntu's debootstrap comes without the keys of Debian.
+  [[ -f /usr/share/keyrings/debian-archive-keyring.gpg ]] || missing+=(debian-archive-keyring)
   ((${#missing[@]} == 0)) || apt_install "${missing[@]}"
   start_docker
   build_images
@@ -41,24 +52,25 @@ $(tail -n 5 "$log" 2>/dev/null)"
 build_images() {
   local name packages
   while read -r name packages; do
-    docker image inspect "$name:$e2e_release" >/dev/null 2>&1 || build_image "$name" "$packages"
+    docker image inspect "$name" >/dev/null 2>&1 || build_image "$name" "$packages"
   done < <(e2e_images)
 }
 
-# build_image NAME PACKAGES: made by debootstrap from this machine's Debian mirror.
+# build_image NAME:RELEASE PACKAGES: made by debootstrap, from Debian's packages alone.
 build_image() {
-  local name=$1 packages=$2 folder
+  local name=$1 packages=$2 log="$cache/${1/:/-}.log" folder
+  mkdir -p "$cache"
   say "Building the image $name (about a minute) ..."
   folder=$(mktemp -d)
   # In a subshell of its own, so that the folder is removed whatever happens.
   (
     trap 'as_root rm -rf "$folder"' EXIT
     as_root debootstrap --variant=minbase --include="${packages// /,}" \
-      "$e2e_release" "$folder" >"$cache/$name.log" 2>&1 </dev/null ||
-      die "$(tail -n 5 "$cache/$name.log")
-The image could not be made. The log is also in $cache/$name.log"
+      "${name#*:}" "$folder" http://deb.debian.org/debian >"$log" 2>&1 </dev/null ||
+      die "$(tail -n 5 "$log")
+The image could not be made. The log is also in $log"
     as_root rm -rf "$folder"/var/cache/apt/archives "$folder"/var/lib/apt/lists
     as_root tar -C "$folder" --one-file-system -c . |
-      docker import - "$name:$e2e_release" >/dev/null
+      docker import - "$name" >/dev/null
   ) || exit 1
 }

@@ -230,7 +230,10 @@ impl Loop {
         let report = match &outcome.report {
             Report::Values(_) => values::list(&[serial::unserialize(&bytes)?])?,
             Report::Refused(_) => values::list(&[serial::unserialize(&bytes)?])?,
-            Report::Lost(times) => values::integers(&[times.cast_signed()])?,
+            Report::Lost(times, why) => values::named_list(&[
+                ("times", values::integers(&[times.cast_signed()])?),
+                ("why", values::text(&why.replace('\0', ""))?),
+            ])?,
             Report::TooLarge { size, limit } => values::named_list(&[
                 ("size", values::doubles(&[*size as f64])?),
                 ("limit", values::doubles(&[*limit as f64])?),
@@ -265,7 +268,7 @@ fn kind(outcome: &Outcome) -> &'static str {
         Report::Values(_) => "values",
         Report::Refused(_) => "refused",
         Report::Crashed(_) => "crashed",
-        Report::Lost(_) => "lost",
+        Report::Lost(..) => "lost",
         Report::TooLarge { .. } => "too_large",
     }
 }

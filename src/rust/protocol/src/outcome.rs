@@ -37,8 +37,9 @@ pub enum Report {
     Crashed(Cause),
     /// The worker could not even begin: the context does not load there (a missing package).
     Refused(Payload),
-    /// The task's host was lost each time the task ran alone; so often.
-    Lost(u32),
+    /// The task's host was lost each time the task ran alone: so often, and for the last time of what,
+    /// as its provider says; empty where that is not known.
+    Lost(u32, String),
     /// The task's value is too large for Redis, however much room is made.
     TooLarge {
         /// How large it is, in bytes.

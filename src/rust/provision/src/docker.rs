@@ -3,14 +3,14 @@
 //! The command brings contexts, remote hosts and every login helper with it. Nothing secret is ever
 //! said to it but on its standard input: its arguments, and what it keeps of them, anybody may read.
 
+mod files;
+mod place;
 mod seen;
 mod trouble;
 mod wanted;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::Read;
-use std::net::IpAddr;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use tokio::time::timeout;
 pub use seen::{Image, Seen, State};
 pub use trouble::Trouble;
 pub use wanted::{Entry, NewContainer, Owner};
-use wanted::{archive, pairs, strings};
+use wanted::{pairs, strings};
 
 /// How long Docker may take for anything but a pull.
 const SOON: Duration = Duration::from_secs(60);
@@ -50,15 +50,6 @@ impl Docker {
         Self { program, context }
     }
 
-    /// The command that opens a shell in a container, with its arguments.
-    #[must_use]
-    pub fn shell(&self, container: &str) -> Vec<String> {
-        let context = self.context.iter().flat_map(|name| ["--context", name]);
-        let words = ["exec", "--interactive", "--tty", container, "sh"];
-        let all = [self.program.as_str()].into_iter().chain(context).chain(words);
-        all.map(str::to_owned).collect()
-    }
-
     /// The daemon's version. Cancel-safe.
     ///
     /// # Errors
@@ -66,18 +57,6 @@ impl Docker {
     pub async fn version(&self) -> Result<String, Trouble> {
         let version = ["version", "--format", "{{.Server.Version}}"];
         Ok(text(self.run("say its version", version, &[]).await?).trim().to_owned())
-    }
-
-    /// Where the daemon's machine can listen for a container's port, and by what host this machine finds
-    /// that. Cancel-safe.
-    ///
-    /// # Errors
-    /// [`Trouble`].
-    pub async fn listens(&self) -> Result<(IpAddr, String), Trouble> {
-        let words = ["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"];
-        let words = words.into_iter().chain(self.context.as_deref());
-        let address = text(self.run("show its context", words, &[]).await?);
-        Ok(crate::providers::docker::listens(address.trim()))
     }
 
     /// The image of this name, which is pulled where it is not there. Cancel-safe: a pull goes on.
@@ -128,14 +107,22 @@ impl Docker {
         }
     }
 
-    /// The names of the networks with this label, `name` or `name=value`. Cancel-safe.
+    /// The networks with this label, `name` or `name=value`: the name of each, and what another label,
+    /// `shown`, says of it; empty where it has none. Cancel-safe.
     ///
     /// # Errors
     /// [`Trouble`].
-    pub async fn networks(&self, label: &str) -> Result<Vec<String>, Trouble> {
-        let filter = format!("label={label}");
-        let words = ["network", "ls", "--filter", &filter, "--format", "{{.Name}}"];
-        Ok(words_of(self.run("list networks", words, &[]).await?))
+    pub async fn networks(
+        &self,
+        label: &str,
+        shown: &str,
+    ) -> Result<Vec<(String, String)>, Trouble> {
+        let (filter, format) =
+            (format!("label={label}"), format!("{{{{.Name}}}} {{{{.Label {shown:?}}}}}"));
+        let words = ["network", "ls", "--filter", &filter, "--format", &format];
+        let listed = text(self.run("list networks", words, &[]).await?);
+        let both = listed.lines().filter_map(|line| line.split_once(' '));
+        Ok(both.map(|(name, says)| (name.to_owned(), says.to_owned())).collect())
     }
 
     /// Removes a network. One that is not there is no error. Not cancel-safe.
@@ -155,74 +142,6 @@ impl Docker {
     pub async fn create(&self, plan: &NewContainer) -> Result<String, Trouble> {
         let did = format!("make the container `{}`", plan.name);
         Ok(text(self.run(&did, plan.words(), &[]).await?).trim().to_owned())
-    }
-
-    /// Puts files and folders into a container, whether it runs or not, over the command's standard
-    /// input: on this machine's disks nothing is written. Not cancel-safe: some may be there.
-    ///
-    /// # Errors
-    /// [`Trouble`].
-    pub async fn put(
-        &self,
-        container: &str,
-        owner: Owner,
-        entries: &[Entry<'_>],
-    ) -> Result<(), Trouble> {
-        let did = "copy files into a container";
-        let archive = archive(owner, entries).map_err(|e| refused(did, &e))?;
-        let place = format!("{container}:/");
-        self.run(did, ["cp", "-", &place], &archive).await.map(drop)
-    }
-
-    /// What is in a file of a container, whether it runs or not. Cancel-safe.
-    ///
-    /// # Errors
-    /// [`Trouble::Gone`] when there is no such file; [`Trouble`].
-    pub async fn get(&self, container: &str, path: &str) -> Result<Vec<u8>, Trouble> {
-        let did = format!("read `{path}` of a container");
-        let place = format!("{container}:{path}");
-        let archive = self.run(&did, ["cp", "--follow-link", &place, "-"], &[]).await?;
-        let mut content = Vec::new();
-        let mut archive = tar::Archive::new(archive.as_slice());
-        let mut files = archive.entries().map_err(|e| refused(&did, &e))?;
-        let first = files.next().ok_or_else(|| refused(&did, &"there is none"))?;
-        first.and_then(|mut file| file.read_to_end(&mut content)).map_err(|e| refused(&did, &e))?;
-        Ok(content)
-    }
-
-    /// As whom the programs of this container of `image` run. Cancel-safe.
-    ///
-    /// # Errors
-    /// [`Trouble::Refused`] when the image names a user whom it does not know; [`Trouble`].
-    pub async fn owner(&self, container: &str, image: &Image) -> Result<Owner, Trouble> {
-        let (user, group) = image.user().split_once(':').unwrap_or((image.user(), ""));
-        if user.is_empty() {
-            return Ok(Owner::default());
-        }
-        let users = match self.get(container, "/etc/passwd").await {
-            Ok(users) => text(users),
-            Err(Trouble::Gone { .. }) => String::new(),
-            Err(error) => return Err(error),
-        };
-        // name:password:user:group:...
-        let known = users.lines().find_map(|line| {
-            let fields: Vec<&str> = line.split(':').collect();
-            let [name, _, number, group, ..] = fields[..] else { return None };
-            let it = name == user || number == user;
-            it.then(|| Some(Owner { user: number.parse().ok()?, group: group.parse().ok()? }))?
-        });
-        let mut owner = match (known, user.parse()) {
-            (Some(owner), _) => owner,
-            (None, Ok(user)) => Owner { user, group: 0 },
-            (None, Err(_)) => {
-                let unknown = format!("its image has no user `{user}`");
-                return Err(refused("copy files into a container", &unknown));
-            }
-        };
-        if let Ok(group) = group.parse() {
-            owner.group = group;
-        }
-        Ok(owner)
     }
 
     /// Starts a container. One that runs is no error; one whose program can't be run ends at once,

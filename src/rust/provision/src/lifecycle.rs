@@ -6,6 +6,7 @@
 //! which looks between the calls whether it is still wanted.
 
 mod budget;
+mod ears;
 mod fleet;
 mod pass;
 mod pause;

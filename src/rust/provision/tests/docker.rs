@@ -66,7 +66,7 @@ async fn a_container_comes_is_seen_and_goes() {
     assert!(matches!(docker.logs(&id, 1).await, Err(Trouble::Gone { .. })));
     docker.remove_network(&stage.name).await.expect("to remove");
     docker.remove_network(&stage.name).await.expect("what is gone need not be removed");
-    assert!(docker.networks(&stage.label()).await.expect("a list").is_empty());
+    assert!(docker.networks(&stage.label(), Stage::LABEL).await.expect("a list").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,7 +161,12 @@ async fn a_network_is_made_once() {
     let Some(stage) = Stage::new().await else { return };
     let labels = BTreeMap::from([(Stage::LABEL.to_owned(), stage.name.clone())]);
     stage.docker.create_network(&stage.name, &labels).await.expect("it is there");
-    assert_eq!(stage.docker.networks(&stage.label()).await.expect("a list"), [&*stage.name]);
+    assert_eq!(
+        stage.docker.networks(&stage.label(), Stage::LABEL).await.expect("a list"),
+        [(stage.name.clone(), stage.name.clone())]
+    );
+    let unknown = stage.docker.networks(&stage.label(), "no.such").await.expect("a list");
+    assert_eq!(unknown, [(stage.name.clone(), String::new())]);
     let alone = shell(&stage, "a", "exec sleep 600");
     let id = stage.docker.create(&alone).await.expect("a container");
     stage.docker.start(&id).await.expect("to start");

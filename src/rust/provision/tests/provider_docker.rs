@@ -5,7 +5,7 @@
 mod support;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustbatch_protocol::ClusterId;
 use rustbatch_provision::Error;
@@ -71,7 +71,8 @@ async fn a_cluster_starts_is_kept_up_and_leaves_nothing() {
     containers.terminate(&stranger, &[workers[1].id.clone()]).await.expect("nothing to do");
     assert_eq!(containers.instances(&cluster).await.expect("a list").len(), 3);
     let report = up.stop().await.expect("an end");
-    assert_eq!((report.removed.len(), report.left.len()), (4, 0), "{report:?}");
+    // Server, workers, record, network.
+    assert_eq!((report.removed.len(), report.left.len()), (5, 0), "{report:?}");
     assert!(!left(&containers, &cluster).await);
     assert!(containers.destroy(&cluster).await.expect("an end").removed.is_empty());
 }
@@ -88,6 +89,43 @@ async fn a_start_that_fails_says_why_and_leaves_nothing() {
     assert!(error.to_string().contains("no-such-R"), "{error}");
     let found = containers.find().await.expect("a list");
     assert!(!found.iter().any(|r| r.cluster.as_str().starts_with("rb-test-bad")), "{found:?}");
+}
+
+/// As a start leaves it that was killed: what else there can be is asked of the fake.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_left_an_hour_ago_goes_at_the_next_start() {
+    let Some(containers) = containers().await else { return };
+    let cluster: ClusterId =
+        format!("rb-test-old-{}", ClusterId::random().expect("an id")).parse().expect("an id");
+    let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    let seconds = hour_ago.duration_since(SystemTime::UNIX_EPOCH).expect("a time").as_secs();
+    let labels = [("cluster", cluster.to_string()), ("created", seconds.to_string())];
+    let labels = labels.map(|(name, says)| (format!("rustbatch.{name}"), says)).into();
+    let name = format!("rustbatch-{cluster}");
+    containers.docker.create_network(&name, &labels).await.expect("a network");
+    let found = containers.find().await.expect("a list");
+    let age = found.iter().find(|r| r.cluster == cluster).and_then(|r| r.age(SystemTime::now()));
+    assert!(age.is_some_and(|age| (3600..3700).contains(&age.as_secs())), "{found:?}");
+    // What is made for it later knows that, too.
+    let site = containers.prepare(&cluster).await.expect("a site");
+    assert_eq!(site.parts["created"], seconds.to_string());
+
+    let containers = Arc::new(containers);
+    let start = lifecycle::start(
+        containers.clone(),
+        Redis,
+        wish(1),
+        Policy::default(),
+        Progress::default(),
+    );
+    let up = start.await.expect("a cluster");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while left(&containers, &cluster).await {
+        assert!(Instant::now() < deadline, "it is still there");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(left(&containers, &up.access().cluster).await);
+    up.stop().await.expect("an end");
 }
 
 #[tokio::test(flavor = "multi_thread")]

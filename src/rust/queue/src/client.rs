@@ -15,6 +15,7 @@ use rustbatch_protocol::{
 use crate::sweep::{Sweeper, sweep};
 use crate::trouble::Troubles;
 use crate::way::Guide;
+use crate::whys::Whys;
 use crate::{Error, Link, TTL, Timing, blob, limit, ms, script};
 
 /// How long a part of something large may take.
@@ -80,6 +81,8 @@ pub(crate) struct Shared {
     readers: Mutex<Vec<Link>>,
     /// Exports in Redis, the one used last at the back.
     shelf: Mutex<VecDeque<BlobRef>>,
+    /// Of what workers died.
+    whys: Whys,
     /// The number of the last control message. Held while one is sent: they arrive in order.
     counter: tokio::sync::Mutex<u64>,
 }
@@ -115,6 +118,7 @@ impl Client {
             id: ClientId::random()?,
             readers: Mutex::new(Vec::new()),
             shelf: Mutex::new(VecDeque::new()),
+            whys: Whys::default(),
             counter: tokio::sync::Mutex::new(0),
             seal,
         });
@@ -243,6 +247,16 @@ impl Client {
     /// # Errors
     /// Those of [`Link::call`].
     pub async fn bury(&self, worker: &WorkerId) -> Result<(), Error> {
+        self.bury_because(worker, "").await
+    }
+
+    /// As [`Client::bury`], of a worker that died of `why`: who waits for a task that is settled as lost
+    /// thereby is told. Cancel-safe.
+    ///
+    /// # Errors
+    /// Those of [`Link::call`].
+    pub async fn bury_because(&self, worker: &WorkerId, why: &str) -> Result<(), Error> {
+        self.shared.whys.note(worker, why);
         let Shared { link, keys, timing, .. } = &*self.shared;
         let mut pipe = Pipeline::new();
         pipe.del(keys.alive(worker)).ignore();
@@ -273,7 +287,7 @@ impl Client {
 impl Shared {
     /// The heartbeat: renews the client's lease and sweeps.
     async fn beat(&self) -> Result<(), Error> {
-        let sweeper = Sweeper::Client(self.id.as_str());
+        let sweeper = Sweeper::Client(self.id.as_str(), &self.whys);
         sweep(&self.pulse, &self.keys, &self.seal, &self.timing, sweeper).await?;
         let now = self.pulse.generation();
         if self.room_as_of.load(Ordering::Acquire) != now {

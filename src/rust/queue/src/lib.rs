@@ -26,6 +26,7 @@ pub mod timing;
 mod transport;
 mod trouble;
 mod way;
+mod whys;
 pub mod worker;
 
 pub use check::check_server;

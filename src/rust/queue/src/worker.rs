@@ -364,7 +364,7 @@ impl WorkerQueue {
             Values(Payload::Blob(blob)) | Refused(Payload::Blob(blob)) => {
                 blob::remove(&self.link, &self.keys, &[*blob]).await
             }
-            Values(_) | Refused(_) | Crashed(_) | Lost(_) | TooLarge { .. } => Ok(()),
+            Values(_) | Refused(_) | Crashed(_) | Lost(..) | TooLarge { .. } => Ok(()),
         }
     }
 }

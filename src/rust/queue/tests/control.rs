@@ -7,9 +7,9 @@ mod support;
 use std::sync::Arc;
 
 use rustbatch_protocol::{
-    ClientId, ClusterKey, Control, ControlMessage, JobId, Seal, WorkerId, encode,
+    ClientId, ClusterKey, Control, ControlMessage, JobId, Report, Seal, WorkerId, encode,
 };
-use rustbatch_queue::{Load, Wake, WorkerQueue};
+use rustbatch_queue::{LOSSES, Load, Wake, WorkerQueue};
 use support::{Act, Did, Hand, House, Loop, take, until};
 use tokio::sync::Semaphore;
 
@@ -204,6 +204,22 @@ async fn what_a_buried_worker_held_is_leased_again_at_once() {
     assert_eq!(again.iter().map(|leased| leased.name).collect::<Vec<_>>(), [held.name]);
     let roll: Vec<_> = client.roll().await.unwrap().into_iter().map(|(worker, _)| worker).collect();
     assert_eq!(roll, [other.id().clone()]);
+}
+
+/// "Settled as lost with the provider's cause."
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_is_lost_with_its_hosts_says_of_what_the_last_one_died() {
+    let house = House::start();
+    let client = house.client().await;
+    let mut work = Loop::open(&client).await;
+    work.push(1, 1);
+    for round in 1..=LOSSES {
+        let host = house.worker();
+        house.within(5, "a lease", take(&host, 1)).await;
+        client.bury_because(host.id(), &format!("eviction {round}")).await.unwrap();
+    }
+    house.within(5, "its outcome", work.collect(1)).await;
+    assert_eq!(work.last_report, Some(Report::Lost(LOSSES, format!("eviction {LOSSES}"))));
 }
 
 /// Scaling asks how much waits and who is idle, and drains only who it means.

@@ -19,6 +19,13 @@ use crate::slot::{self, End, Shared, Work};
 /// How long a worker that is no longer needed tries to say so.
 const FAREWELL: Duration = Duration::from_millis(200);
 
+/// How long what runs may go on after SIGTERM before it is handed back. Who sends that kills 10 s later
+/// (Docker's default), or later than that.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long handing back may take: with Redis away, the lease runs out all the same.
+const HAND_BACK: Duration = Duration::from_secs(3);
+
 /// A chunk in a slot's hands.
 struct Held {
     leased: Leased,
@@ -56,7 +63,7 @@ struct Supervisor {
 }
 
 /// Works until the life line ends, a client or SIGTERM says to drain, Redis stays away for a minute,
-/// or idle time or life are over.
+/// or idle time or life are over. After SIGTERM, what takes too long is handed back, without blame.
 ///
 /// # Errors
 /// [`Failed`].
@@ -121,6 +128,14 @@ async fn first_r(mut starts: mpsc::Receiver<Result<(), String>>) -> Result<(), F
     Err(Failed::NoR(reason))
 }
 
+/// Waits until `time` has passed since then; for ever where there is no then.
+async fn after(then: Option<Instant>, time: Duration) {
+    match then {
+        Some(then) => tokio::time::sleep_until((then + time).into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn abandoned(lifeline: Option<oneshot::Receiver<()>>) {
     match lifeline {
         Some(line) => drop(line.await),
@@ -142,6 +157,7 @@ impl Supervisor {
     ) -> Result<(), Failed> {
         let mut wakes = self.wait_in_background();
         let mut terminate = signal(SignalKind::terminate())?;
+        let mut terminated = None;
         let mut beat = tokio::time::interval(BEAT);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // What was published before this worker came rings no bell for it.
@@ -149,9 +165,16 @@ impl Supervisor {
         while !(self.draining && self.held.is_empty()) {
             tokio::select! {
                 biased;
-                _ = terminate.recv() => self.drain(),
+                _ = terminate.recv() => {
+                    self.drain();
+                    terminated.get_or_insert_with(Instant::now);
+                }
                 Some((number, leased, end)) = finished.recv() => {
                     self.finish(number, leased, end).await?;
+                }
+                () = after(terminated, GRACE) => {
+                    let handed = tokio::time::timeout(HAND_BACK, self.hand_back()).await;
+                    return Ok(handed.unwrap_or(Ok(()))?);
                 }
                 Some(wake) = wakes.recv() => self.wake(wake?).await?,
                 _ = beat.tick() => {
@@ -279,6 +302,15 @@ impl Supervisor {
     fn drain(&mut self) {
         self.draining = true;
         self.listen.store(false, Ordering::Release);
+    }
+
+    /// Gives back what the slots hold, and leaves: R ends with this process.
+    async fn hand_back(&self) -> Result<(), Error> {
+        for held in self.held.values() {
+            crate::exec::complain(&format_args!("chunk {} given back: SIGTERM", held.leased.name));
+            self.shared.queue.release(&held.leased).await?;
+        }
+        self.shared.queue.leave().await
     }
 
     /// Renews the lease. A job that two heartbeats in a row find without itself or its client is

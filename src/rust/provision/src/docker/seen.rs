@@ -143,7 +143,8 @@ impl Seen {
         if !error.is_empty() {
             return Some(format!("it did not start: {error}"));
         }
-        let memory = if *oom_killed { ", out of memory" } else { "" };
+        // One that ended well has only seen others of its processes killed.
+        let memory = if *oom_killed && *exit_code != 0 { ", out of memory" } else { "" };
         Some(match exit_code {
             129..=159 => format!("it was killed by signal {}{memory}", exit_code - 128),
             _ => format!("it ended with status {exit_code}{memory}"),
@@ -172,6 +173,7 @@ mod tests {
         assert_eq!(seen("created", 0, false, "").end(), None);
         let end = |status: &str, exit, oom, error: &str| seen(status, exit, oom, error).end();
         assert_eq!(end("exited", 1, false, "").as_deref(), Some("it ended with status 1"));
+        assert_eq!(end("exited", 0, true, "").as_deref(), Some("it ended with status 0"));
         let killed = "it was killed by signal 9, out of memory";
         assert_eq!(end("exited", 137, true, "").as_deref(), Some(killed));
         let broken = "it did not start: no such file";

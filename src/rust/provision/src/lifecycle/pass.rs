@@ -8,7 +8,7 @@ use rustbatch_queue::{Busy, Keeping, Load};
 
 use super::budget::{Grant, TIMES, WITHIN};
 use super::fleet::{Fleet, Member, again};
-use super::{Door, Register, Standing};
+use super::{Access, Door, Register, Standing};
 use crate::Error;
 use crate::provider::{Instance, InstanceId, Provider, Role, State};
 
@@ -81,31 +81,32 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         now: Instant,
     ) -> Result<(), Error> {
         let mut gone = Vec::new();
-        let mut whys = Vec::new();
         for (id, member) in &self.members {
             let there = |name: &WorkerId| load.workers.iter().any(|busy| busy.worker == *name);
             let drained = member.leaving && !member.worker.as_ref().is_some_and(there);
             let death = self.death(id, member, listed, now);
             if drained || death.is_some() {
-                gone.push(id.clone());
-                whys.extend(death.filter(|_| !member.leaving));
+                gone.push((id.clone(), death));
             }
         }
         if gone.is_empty() {
             return Ok(());
         }
-        again(&self.policy, || self.provider.terminate(&self.cluster, &gone)).await?;
+        let ids: Vec<_> = gone.iter().map(|(id, _)| id.clone()).collect();
+        again(&self.policy, || self.provider.terminate(&self.cluster, &ids)).await?;
         let register = self.register()?;
-        for id in gone {
-            if let Some(Member { worker: Some(worker), .. }) = self.members.remove(&id) {
+        for (id, why) in gone {
+            let Some(Member { worker, leaving, .. }) = self.members.remove(&id) else { continue };
+            if let Some(worker) = worker {
                 // Where that fails, its lease runs out.
-                let _ = self.heard(register.bury(&worker)).await;
+                let why = why.as_deref().unwrap_or_default();
+                let _ = self.heard(register.bury(&worker, why)).await;
             }
-        }
-        for why in whys {
-            self.owed += 1;
-            self.say(format!("a worker was lost: {why}"));
-            self.why = why;
+            if let Some(why) = why.filter(|_| !leaving) {
+                self.owed += 1;
+                self.say(format!("a worker was lost: {why}"));
+                self.why = why;
+            }
         }
         Ok(())
     }
@@ -241,7 +242,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         again(&self.policy, || self.provider.terminate(&self.cluster, &old)).await?;
         self.members.clear();
         (self.server, self.ways) = (None, None);
-        let access = match self.raise().await {
+        let access = match self.raise_anew().await {
             Ok(access) => access,
             Err(error) => {
                 // The next look ends what was begun, and tries again.
@@ -256,6 +257,13 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         self.mine = true;
         self.remember().await?;
         self.hire(self.expected, now).await
+    }
+
+    /// As [`Fleet::raise`], where another client may have removed what was around the instances: this one
+    /// may have slept for so long that the cluster had ended.
+    async fn raise_anew(&mut self) -> Result<Access, Error> {
+        self.site = Some(again(&self.policy, || self.provider.prepare(&self.cluster)).await?);
+        self.raise().await
     }
 }
 

@@ -40,11 +40,11 @@ pub trait Register: Send + Sync + 'static {
     /// Where the queue can't be asked.
     fn drain(&self, workers: &[WorkerId]) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Gives back what a dead worker held. Cancel-safe.
+    /// Gives back what a dead worker held, which died of `why`, where that is known. Cancel-safe.
     ///
     /// # Errors
     /// Where the queue can't be asked: its lease runs out all the same.
-    fn bury(&self, worker: &WorkerId) -> impl Future<Output = Result<(), Error>> + Send;
+    fn bury(&self, worker: &WorkerId, why: &str) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
 /// The way to the queue of a cluster.
@@ -103,7 +103,7 @@ impl Register for Client {
         Ok(self.drain_these(workers).await?)
     }
 
-    async fn bury(&self, worker: &WorkerId) -> Result<(), Error> {
-        Ok(Self::bury(self, worker).await?)
+    async fn bury(&self, worker: &WorkerId, why: &str) -> Result<(), Error> {
+        Ok(self.bury_because(worker, why).await?)
     }
 }

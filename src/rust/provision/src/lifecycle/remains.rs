@@ -1,11 +1,17 @@
 //! What there is of all clusters of a provider.
 
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
 use rustbatch_protocol::ClusterId;
 
-use super::Policy;
 use super::fleet::again;
+use super::{Policy, Progress};
 use crate::Error;
 use crate::provider::{ClusterRecord, Provider, Report};
+
+/// How old a cluster is at least of which it is taken for granted that nobody starts it any more.
+const YOUNG: Duration = Duration::from_secs(600);
 
 /// What is left of all clusters of a provider. Cancel-safe.
 ///
@@ -40,6 +46,52 @@ pub async fn cleanup<P: Provider>(
         }
     }
     Ok(all)
+}
+
+/// Removes, in the background, what is left of the clusters of a provider that have ended by themselves,
+/// but not of `own`, and says so in one line. What fails is left to the next start. To be called within
+/// a tokio runtime.
+pub(super) fn clear<P: Provider>(
+    provider: Arc<P>,
+    policy: Policy,
+    own: ClusterId,
+    progress: Progress,
+) {
+    tokio::spawn(async move {
+        let Ok(records) = find(&*provider, &policy).await else { return };
+        let start = YOUNG.max(policy.server + policy.join);
+        let now = SystemTime::now();
+        let mut gone = Vec::new();
+        for ClusterRecord { cluster, .. } in records.into_iter().filter(|record| {
+            let old = record.age(now).is_some_and(|age| age > start);
+            old && record.instances == 0 && record.cluster != own
+        }) {
+            if let Ok(true) = has_ended(&*provider, &policy, &cluster).await
+                && again(&policy, || provider.destroy(&cluster)).await.is_ok()
+            {
+                gone.push(cluster.to_string());
+            }
+        }
+        if !gone.is_empty() {
+            let all = gone.join(", ");
+            progress.say(format!("removed what was left of clusters that had ended: {all}"));
+        }
+    });
+}
+
+/// Whether all instances of a cluster have stopped by themselves, or it never had any. One without
+/// instances that has a record is in somebody's hands: they were stopped for a while, its server is
+/// being replaced, or it has Redis elsewhere and no workers for the moment.
+async fn has_ended<P: Provider>(
+    provider: &P,
+    policy: &Policy,
+    cluster: &ClusterId,
+) -> Result<bool, Error> {
+    let all = again(policy, || provider.instances(cluster)).await?;
+    if all.is_empty() {
+        return Ok(again(policy, || provider.recall(cluster)).await?.is_none());
+    }
+    Ok(all.iter().all(|instance| instance.state.has_stopped()))
 }
 
 /// The cluster that somebody calls `name`: its id, or the name that it was given.

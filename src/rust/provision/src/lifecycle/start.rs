@@ -2,13 +2,15 @@
 //! step fails or nobody wants it any more.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::ears::Ears;
 use super::fleet::{Fleet, Ways, again};
 use super::server::Secrets;
-use super::{Access, Door, Policy, Register, Standing, Up};
+use super::{Access, Door, Policy, Register, Standing, Up, remains};
 use crate::Error;
 use crate::acl::User;
 use crate::provider::{Instance, InstanceId, Launched, Provider, Report, Site, State, Token, Unit};
@@ -40,7 +42,13 @@ pub(super) async fn run<P: Provider, D: Door>(mut fleet: Fleet<P, D>) -> Result<
 }
 
 async fn steps<P: Provider, D: Door>(fleet: &mut Fleet<P, D>) -> Result<Access, Error> {
-    fleet.site = Some(again(&fleet.policy, || fleet.provider.prepare(&fleet.cluster)).await?);
+    let site = again(&fleet.policy, || fleet.provider.prepare(&fleet.cluster)).await?;
+    // Where clusters end with their process, nothing is left of them.
+    if !site.server.lifeline {
+        let (policy, progress) = (fleet.policy.clone(), fleet.progress.clone());
+        remains::clear(Arc::clone(&fleet.provider), policy, fleet.cluster.clone(), progress);
+    }
+    fleet.site = Some(site);
     let access = fleet.raise().await?;
     fleet.remember().await?;
     fleet.hire(fleet.wish.least, Instant::now()).await?;
@@ -140,6 +148,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
     pub async fn muster(&mut self) -> Result<(), Error> {
         let started = Instant::now();
         let Policy { all, join, look, .. } = self.policy;
+        let mut ears = Ears::new(started);
         loop {
             let listed = self.listed().await?;
             let load = self.register()?.load().await?;
@@ -149,11 +158,13 @@ impl<P: Provider, D: Door> Fleet<P, D> {
                 return Ok(());
             }
             self.check_start(&listed, joined)?;
-            let doing = self.doing(&listed);
             if started.elapsed() >= join {
-                return Err(Error::NotJoined { seconds: join.as_secs(), joined, each: doing });
+                let each = self.doing(&listed, Some(&ears));
+                return Err(Error::NotJoined { seconds: join.as_secs(), joined, each });
             }
+            let doing = self.doing(&listed, None);
             self.say(summary(joined, self.members.len(), &doing));
+            ears.listen(self, &listed).await;
             self.breathe(look).await?;
         }
     }
@@ -193,13 +204,17 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         Err(Error::NotStarted(whys.join("\n* ")))
     }
 
-    /// What each worker that has not joined does.
-    fn doing(&self, listed: &HashMap<InstanceId, Instance>) -> Vec<String> {
+    /// What each worker that has not joined does, with the last line that was heard of it.
+    fn doing(&self, listed: &HashMap<InstanceId, Instance>, ears: Option<&Ears>) -> Vec<String> {
         let waiting = self.members.iter().filter(|(_, member)| member.seen.is_none());
         let each = waiting.map(|(id, _)| {
             let doing = match listed.get(id).map(|instance| &instance.state) {
                 Some(State::Starting { doing }) => doing.clone(),
-                Some(State::Running) => "it runs, and has not joined".into(),
+                Some(State::Running) => {
+                    let heard =
+                        ears.and_then(|ears| ears.heard(id)).map(|line| format!(": {line}"));
+                    format!("it runs, and has not joined{}", heard.unwrap_or_default())
+                }
                 Some(State::Stopped { why }) => why.clone(),
                 None => "it is not known yet".into(),
             };

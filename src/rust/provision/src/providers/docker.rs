@@ -4,8 +4,8 @@
 //! to do and that it removes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use rustbatch_protocol::ClusterId;
 use zeroize::Zeroizing;
@@ -17,8 +17,9 @@ use crate::provider::{
     Report, Role, ServerTerms, Site, State, Token, Unit,
 };
 
-/// The labels: which cluster, and what for.
+/// The labels: which cluster, since when there is one (in seconds since 1970), and what for.
 const CLUSTER: &str = "rustbatch.cluster";
+const CREATED: &str = "rustbatch.created";
 const ROLE: &str = "rustbatch.role";
 
 /// The role of a container that never runs: it holds the cluster's record, which only those can read
@@ -72,8 +73,14 @@ impl Provider for Containers {
             self.fitting(name).await?;
         }
         let network = network(cluster);
-        let labels = BTreeMap::from([(CLUSTER.to_owned(), cluster.to_string())]);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let labels = [(CLUSTER, cluster.to_string()), (CREATED, now.as_secs().to_string())];
+        let labels = labels.map(|(name, says)| (name.to_owned(), says)).into();
         self.docker.create_network(&network, &labels).await.map_err(busy)?;
+        // One that was there before says when that was.
+        let there = self.docker.networks(&label(cluster), CREATED).await.map_err(busy)?;
+        let created = there.into_iter().find(|(name, _)| *name == network);
+        let created = created.map(|(_, created)| ("created".to_owned(), created));
         let server = ServerTerms {
             executable: "redis-server".into(),
             folder: "/dev/shm/redis".into(),
@@ -82,8 +89,9 @@ impl Provider for Containers {
         };
         // Who goes on with the cluster may have been told of other images.
         let images = [(IMAGE, &self.image), (SERVER_IMAGE, &self.server_image)];
-        let mut parts = BTreeMap::from(images.map(|(part, name)| (part.to_owned(), name.clone())));
-        parts.insert("network".to_owned(), network);
+        let images = images.map(|(part, name)| (part.to_owned(), name.clone()));
+        let parts = created.into_iter().chain(images).chain([("network".to_owned(), network)]);
+        let parts = parts.collect();
         Ok(Site { cluster: cluster.clone(), server, parts })
     }
 
@@ -160,7 +168,7 @@ impl Provider for Containers {
             // Any that is there.
             image: part(site, if self.serves { SERVER_IMAGE } else { IMAGE }),
             network: network(&site.cluster),
-            labels: labels(&site.cluster, RECORD),
+            labels: labels(site, RECORD),
             command: vec!["/none".into()],
             ..NewContainer::default()
         };
@@ -188,22 +196,23 @@ impl Provider for Containers {
     }
 
     async fn find(&self) -> Result<Vec<ClusterRecord>, Error> {
-        let mut found = BTreeMap::<String, usize>::new();
-        for name in self.docker.networks(CLUSTER).await.map_err(busy)? {
+        let mut found = BTreeMap::<String, Found>::new();
+        for (name, created) in self.docker.networks(CLUSTER, CREATED).await.map_err(busy)? {
             if let Some(cluster) = name.strip_prefix(NETWORK) {
-                found.entry(cluster.to_owned()).or_default();
+                found.entry(cluster.to_owned()).or_default().note(&created, 0);
             }
         }
         let ids = self.docker.containers(CLUSTER).await.map_err(busy)?;
         for seen in self.docker.inspect(&ids).await.map_err(busy)? {
             if let Some(cluster) = seen.label(CLUSTER) {
                 let counts = seen.end().is_none() && seen.label(ROLE) != Some(RECORD);
-                *found.entry(cluster.to_owned()).or_default() += usize::from(counts);
+                let created = seen.label(CREATED).unwrap_or_default();
+                found.entry(cluster.to_owned()).or_default().note(created, usize::from(counts));
             }
         }
-        let records = found.into_iter().filter_map(|(cluster, instances)| {
+        let records = found.into_iter().filter_map(|(cluster, Found { created, instances })| {
             // A label that is no id of ours is somebody else's.
-            Some(ClusterRecord { cluster: cluster.parse().ok()?, created: None, instances })
+            Some(ClusterRecord { cluster: cluster.parse().ok()?, created, instances })
         });
         Ok(records.collect())
     }
@@ -218,7 +227,7 @@ impl Provider for Containers {
         for id in self.docker.containers(&label).await.map_err(busy)? {
             note(format!("container {}", &id[..id.len().min(12)]), self.docker.remove(&id).await);
         }
-        for name in self.docker.networks(&label).await.map_err(busy)? {
+        for (name, _) in self.docker.networks(&label, CREATED).await.map_err(busy)? {
             note(format!("network {name}"), self.docker.remove_network(&name).await);
         }
         Ok(report)
@@ -336,7 +345,7 @@ fn plan(site: &Site, unit: &Unit, i: u32, token: &Token) -> Result<NewContainer,
         image: String::new(),
         network: network(&site.cluster),
         alias: None,
-        labels: labels(&site.cluster, &unit.role().to_string()),
+        labels: labels(site, &unit.role().to_string()),
         command: vec![path, unit.bootstrap.verb().into(), "--bootstrap".into(), told],
         environment: unit.environment.clone(),
         cpu: unit.cpu,
@@ -349,12 +358,32 @@ fn part(site: &Site, part: &str) -> String {
     site.parts.get(part).cloned().unwrap_or_default()
 }
 
+/// What is found of a cluster.
+#[derive(Default)]
+struct Found {
+    created: Option<SystemTime>,
+    instances: usize,
+}
+
+impl Found {
+    /// Notes what one of its things says: `created`, in seconds since 1970, and how many instances that
+    /// have not stopped it is.
+    fn note(&mut self, created: &str, instances: usize) {
+        let since = created.parse().ok().map(Duration::from_secs);
+        let created = since.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
+        self.created = self.created.into_iter().chain(created).min();
+        self.instances += instances;
+    }
+}
+
 fn network(cluster: &ClusterId) -> String {
     format!("{NETWORK}{cluster}")
 }
 
-fn labels(cluster: &ClusterId, role: &str) -> BTreeMap<String, String> {
-    [(CLUSTER, cluster.as_str()), (ROLE, role)].map(|(k, v)| (k.to_owned(), v.to_owned())).into()
+fn labels(site: &Site, role: &str) -> BTreeMap<String, String> {
+    let created = site.parts.get("created").map(|created| (CREATED, created.as_str()));
+    let all = [(CLUSTER, site.cluster.as_str()), (ROLE, role)].into_iter().chain(created);
+    all.map(|(name, says)| (name.to_owned(), says.to_owned())).collect()
 }
 
 fn label(cluster: &ClusterId) -> String {
@@ -373,49 +402,5 @@ fn busy(error: Trouble) -> Error {
             Error::Busy { what: did, reason: format!("no answer within {seconds} s") }
         }
         error => error.into(),
-    }
-}
-
-/// Where a daemon that is reached at `address` listens for a container's port, and by what host this
-/// machine finds that.
-pub(crate) fn listens(address: &str) -> (IpAddr, String) {
-    let here = (Ipv4Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.to_string());
-    let Some((scheme, rest)) = address.split_once("://") else { return here };
-    if !matches!(scheme, "ssh" | "tcp" | "http" | "https") {
-        return here;
-    }
-    let rest = rest.split('/').next().unwrap_or_default();
-    let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    let host = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, _)) => host,
-        None => rest.split(':').next().unwrap_or_default(),
-    };
-    match host {
-        "" | "localhost" | "127.0.0.1" | "::1" => here,
-        host => (Ipv4Addr::UNSPECIFIED.into(), host.to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_daemon_elsewhere_listens_for_everybody() {
-        let here = listens("unix:///var/run/docker.sock");
-        assert_eq!(here, (Ipv4Addr::LOCALHOST.into(), "127.0.0.1".to_owned()));
-        for address in
-            ["npipe:////./pipe/docker_engine", "tcp://127.0.0.1:2375", "", "ssh://localhost"]
-        {
-            assert_eq!(listens(address), here, "{address}");
-        }
-        for address in ["ssh://me@host", "ssh://host:22/x", "tcp://host:2376", "https://host"] {
-            assert_eq!(
-                listens(address),
-                (Ipv4Addr::UNSPECIFIED.into(), "host".to_owned()),
-                "{address}"
-            );
-        }
-        assert_eq!(listens("tcp://[2001:db8::1]:2376").1, "2001:db8::1");
     }
 }

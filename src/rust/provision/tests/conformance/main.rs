@@ -1,9 +1,10 @@
-//! What every provider has to keep, asked of each in turn: the fake one, and `local`.
+//! What every provider has to keep, asked of each in turn: the fake one, `local`, and `docker`.
 //!
 //! A provider more is a [`Ground`] more, and a line in [`conforms!`].
 
 #![allow(clippy::expect_used)]
 
+mod dockers;
 #[path = "../support/fake.rs"]
 mod fake;
 mod fakes;
@@ -34,6 +35,9 @@ pub trait Ground: Sized {
 
     /// The provider; each time one that knows nothing of the others, where it keeps nothing.
     fn provider(&self) -> Arc<Self::Provider>;
+
+    /// Makes an instance's program write a line, where it does not by itself.
+    fn speak(&self, _: &ClusterId, _: &InstanceId, _: &str) {}
 
     /// Makes an instance's program end, as if by itself, and say `why`.
     fn break_down(&self, cluster: &ClusterId, id: &InstanceId, why: &str);
@@ -118,4 +122,8 @@ macro_rules! conforms {
     )*};
 }
 
-conforms!(the_fake = super::fakes::Fakes, local = super::locals::Locals);
+conforms!(
+    the_fake = super::fakes::Fakes,
+    local = super::locals::Locals,
+    docker = super::dockers::Dockers
+);

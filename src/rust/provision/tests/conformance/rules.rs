@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustbatch_protocol::{ClusterId, WorkerId};
 use rustbatch_provision::provider::{
@@ -183,6 +183,8 @@ pub async fn an_instance_that_has_stopped_says_why<G: Ground>() {
 pub async fn what_an_instance_wrote_can_be_read<G: Ground>() {
     let Some((ground, cluster, site)) = site::<G>().await else { return };
     let id = launch(&ground, &site, Role::Worker, 1).await.remove(0).id;
+    until(&ground, &cluster, "it", |list| all_run(list, 1)).await;
+    ground.speak(&cluster, &id, "hello");
     let deadline = Instant::now() + SOON;
     let lines = loop {
         let logs = ground.provider().logs(&cluster, &id, &LogQuery { tail: 1 }).await;
@@ -233,6 +235,8 @@ pub async fn only_what_carries_our_tag_is_found<G: Ground>() {
     launch(&ground, &site, Role::Worker, 2).await;
     until(&ground, &cluster, "both", |list| all_run(list, 2)).await;
     let found = ground.provider().find().await.expect("records");
+    let age = found.first().and_then(|record| record.age(SystemTime::now()));
+    assert!(age.is_some(), "it is not known when it was made: {found:?}");
     let found: Vec<_> = found.iter().map(|r| (&r.cluster, r.instances)).collect();
     assert_eq!(found, [(&cluster, 2)]);
     end(&ground, &cluster).await;

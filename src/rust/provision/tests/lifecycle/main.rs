@@ -6,6 +6,7 @@
 mod fake;
 mod others;
 mod pass;
+mod remains;
 mod start;
 
 use std::sync::Arc;

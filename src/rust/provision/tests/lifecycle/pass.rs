@@ -23,6 +23,7 @@ async fn a_dead_worker_is_buried_and_replaced() {
     assert!(after.contains(&before[0]) && after.contains(&before[2]));
     assert!(!after.iter().any(|instance| instance.id == before[1].id));
     assert_eq!(fake.world().buried, [before[1].worker.clone().expect("a name")]);
+    assert_eq!(fake.world().whys, ["SpotInterruption"]);
     // What has stopped is forgotten by the provider, too.
     assert_eq!(fake.world().made.len(), 4);
 }

@@ -7,7 +7,7 @@ use rustbatch_provision::Error;
 use rustbatch_provision::lifecycle::{self, Policy, Progress};
 use rustbatch_provision::provider::Role;
 use tokio::sync::Semaphore;
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::fake::{self, Fake, policy, wish};
 use super::{numbers, stands, start};
@@ -93,9 +93,7 @@ async fn a_slow_start_says_what_it_waits_for() {
     let up = lifecycle::start(provider, fake.clone(), wish(2), all, Progress(Some(tell)));
     let up = up.await.expect("a cluster");
     let mut said = Vec::new();
-    while let Ok(line) = lines.try_recv() {
-        said.push(line);
-    }
+    heard(&mut lines, &mut said);
     let expected = [
         "the server: it is not known yet",
         "the server: pulling the image",
@@ -104,6 +102,43 @@ async fn a_slow_start_says_what_it_waits_for() {
     ];
     assert_eq!(said, expected, "each once");
     assert_eq!(up.numbers(), numbers(2, 0, 2));
+}
+
+/// What `said` has more than before.
+fn heard(lines: &mut UnboundedReceiver<String>, said: &mut Vec<String>) {
+    while let Ok(line) = lines.try_recv() {
+        said.push(line);
+    }
+}
+
+#[tokio::test]
+async fn what_instances_write_while_they_are_waited_for_is_passed_on_once() {
+    let fake = Fake::default();
+    fake.world().mute = true;
+    fake.world().lines = vec!["Setting up r-base".into()];
+    let (tell, mut lines) = unbounded_channel();
+    let begun = Instant::now();
+    let long = Policy { join: Duration::from_millis(3500), ..policy() };
+    let start =
+        lifecycle::start(Arc::new(fake.clone()), fake.clone(), wish(9), long, Progress(Some(tell)));
+    let next = async {
+        fake.until("the first line", |world| world.reads >= 3).await;
+        fake.world().lines = vec!["Installing survival".into(), String::new()];
+        fake.until("an empty line", |world| world.reads >= 6).await;
+        fake.world().lines.pop();
+    };
+    let (error, ()) = tokio::join!(start, next);
+    let error = error.err().expect("nobody joins").to_string();
+    // Three of nine, each second.
+    let reads = fake.world().reads;
+    assert!(reads as u128 <= 3 * begun.elapsed().as_millis() / 1000, "{reads}");
+    let mut said = Vec::new();
+    heard(&mut lines, &mut said);
+    for line in [": Setting up r-base", ": Installing survival"] {
+        assert_eq!(said.iter().filter(|l| l.ends_with(line)).count(), 1, "{said:?}");
+    }
+    let text = ": it runs, and has not joined: Installing survival";
+    assert_eq!(error.matches(text).count(), 3, "{error}");
 }
 
 #[tokio::test]

@@ -4,19 +4,21 @@
 // Every test file uses its own share of it.
 #![allow(dead_code, missing_docs, clippy::expect_used)]
 
+#[path = "desk.rs"]
+mod desk;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustbatch_protocol::bootstrap::{Address, Server};
-use rustbatch_protocol::{ClusterId, ClusterKey, WorkerId};
+use rustbatch_protocol::bootstrap::Address;
+use rustbatch_protocol::{ClusterId, WorkerId};
 use rustbatch_provision::Error;
-use rustbatch_provision::lifecycle::{Door, Policy, Register, Wish};
+use rustbatch_provision::lifecycle::{Policy, Wish};
 use rustbatch_provision::provider::{
     Bootstrap, ClusterRecord, Endpoint, Instance, InstanceId, Launched, LogQuery, Logs, Plan,
     Provider, Reach, Report, Role, ServerTerms, Site, State, Token, Unit,
 };
-use rustbatch_queue::{Busy, Keeping, Load};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -59,6 +61,13 @@ pub struct World {
     pub held: BTreeMap<WorkerId, u64>,
     pub drained: Vec<WorkerId>,
     pub buried: Vec<WorkerId>,
+    /// Of what they died.
+    pub whys: Vec<String>,
+    /// When clusters were made, where it was not long ago; and whether that is known.
+    pub created: BTreeMap<ClusterId, Option<SystemTime>>,
+    /// What all instances have written, and how often that was read.
+    pub lines: Vec<String>,
+    pub reads: usize,
     /// How many clients have come; what a cluster's server knows: who keeps it, and its size.
     pub clients: usize,
     pub keepers: BTreeMap<ClusterId, usize>,
@@ -98,6 +107,10 @@ impl Default for World {
             held: BTreeMap::new(),
             drained: Vec::new(),
             buried: Vec::new(),
+            whys: Vec::new(),
+            created: BTreeMap::new(),
+            lines: ["one", "two", "three"].map(str::to_owned).into(),
+            reads: 0,
             clients: 0,
             keepers: BTreeMap::new(),
             sizes: BTreeMap::new(),
@@ -275,12 +288,14 @@ impl Provider for Fake {
         query: &LogQuery,
     ) -> Result<Logs, Error> {
         let there = |made: &Made| made.cluster == *cluster && made.instance.id == *id;
-        if !self.world().made.iter().any(there) {
+        let mut world = self.world();
+        world.reads += 1;
+        if !world.made.iter().any(there) {
             let (what, way) = (format!("read the output of {id}"), String::new());
             return Err(Error::Refused { what, reason: "there is no such instance".into(), way });
         }
-        let lines: Vec<_> = ["one", "two", "three"].map(str::to_owned).into();
-        Ok(Logs { lines: lines[lines.len().saturating_sub(query.tail)..].to_vec() })
+        let from = world.lines.len().saturating_sub(query.tail);
+        Ok(Logs { lines: world.lines[from..].to_vec() })
     }
 
     async fn remember(&self, site: &Site, record: &Zeroizing<Vec<u8>>) -> Result<(), Error> {
@@ -295,14 +310,17 @@ impl Provider for Fake {
     }
 
     async fn find(&self) -> Result<Vec<ClusterRecord>, Error> {
-        self.point("find").await?;
+        // No point: a start asks in the background, whenever that is.
         let world = self.world();
         let made = world.made.iter().map(|made| &made.cluster);
         let ids: BTreeSet<_> = world.parts.keys().chain(made).collect();
+        let counts = |made: &Made, cluster: &ClusterId| {
+            made.cluster == *cluster && !made.instance.state.has_stopped()
+        };
         let record = |cluster: &ClusterId| ClusterRecord {
             cluster: cluster.clone(),
-            created: Some(SystemTime::UNIX_EPOCH),
-            instances: world.made.iter().filter(|made| made.cluster == *cluster).count(),
+            created: world.created.get(cluster).copied().unwrap_or(Some(SystemTime::UNIX_EPOCH)),
+            instances: world.made.iter().filter(|made| counts(made, cluster)).count(),
         };
         Ok(ids.into_iter().map(record).collect())
     }
@@ -323,66 +341,6 @@ impl Provider for Fake {
             report.removed.extend(parts);
         }
         Ok(report)
-    }
-}
-
-/// The queue of a cluster of the fake, for one of its clients.
-pub struct Desk(Fake, usize, ClusterId);
-
-impl Door for Fake {
-    type Register = Desk;
-
-    async fn open(
-        &self,
-        cluster: &ClusterId,
-        _: &ClusterKey,
-        _: &Server,
-        _: bool,
-    ) -> Result<Desk, Error> {
-        self.point("open").await?;
-        let mut world = self.world();
-        world.clients += 1;
-        Ok(Desk(self.clone(), world.clients, cluster.clone()))
-    }
-}
-
-impl Register for Desk {
-    async fn load(&self) -> Result<Load, Error> {
-        self.0.point("load").await?;
-        if self.0.world().deaf {
-            std::future::pending::<()>().await;
-        }
-        let world = self.0.world();
-        let running = world.made.iter().filter(|made| made.instance.state == State::Running);
-        let names = running.filter_map(|made| made.instance.worker.clone());
-        let names = names.filter(|_| !world.mute);
-        let busy = |worker: WorkerId| {
-            let held = world.held.get(&worker).copied().unwrap_or(0);
-            Busy { worker, slots: 1, held }
-        };
-        Ok(Load { waiting: world.waiting, workers: names.map(busy).collect() })
-    }
-
-    async fn keep(&self, _: Duration) -> Result<Keeping, Error> {
-        let mut world = self.0.world();
-        let size = world.sizes.get(&self.2).copied();
-        let keeper = *world.keepers.entry(self.2.clone()).or_insert(self.1);
-        Ok(Keeping { mine: keeper == self.1, size })
-    }
-
-    async fn resize(&self, least: u32, most: u32) -> Result<(), Error> {
-        self.0.world().sizes.insert(self.2.clone(), (least, most));
-        Ok(())
-    }
-
-    async fn drain(&self, workers: &[WorkerId]) -> Result<(), Error> {
-        self.0.world().drained.extend_from_slice(workers);
-        Ok(())
-    }
-
-    async fn bury(&self, worker: &WorkerId) -> Result<(), Error> {
-        self.0.world().buried.push(worker.clone());
-        Ok(())
     }
 }
 

@@ -59,7 +59,7 @@ impl<P: Provider> Register for Joined<P> {
         Ok(())
     }
 
-    async fn bury(&self, _: &WorkerId) -> Result<(), Error> {
+    async fn bury(&self, _: &WorkerId, _: &str) -> Result<(), Error> {
         Ok(())
     }
 }

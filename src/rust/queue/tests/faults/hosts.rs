@@ -172,7 +172,7 @@ async fn a_poison_for_hosts_is_found() {
     }
     work.assert_came(10, &[4]);
     assert_eq!(alone.load(Ordering::SeqCst), LOSSES);
-    assert_eq!(work.last_report, Some(Report::Lost(LOSSES)));
+    assert_eq!(work.last_report, Some(Report::Lost(LOSSES, String::new())));
 }
 
 /// "Without a client, by one worker at a time": the first that comes; and "the second look counts
