@@ -204,6 +204,7 @@ mod tests {
             lifeline: true,
             idle_seconds: None,
             life_seconds: None,
+            setup: None,
         };
         Recipe { program, bootstrap }
     }

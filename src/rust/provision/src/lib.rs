@@ -14,6 +14,7 @@ pub mod executable;
 mod family;
 mod field;
 mod fork;
+pub mod image;
 mod keeper;
 pub mod lifecycle;
 pub mod local;

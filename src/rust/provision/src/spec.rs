@@ -3,6 +3,8 @@
 //! All that can be known wrong before anything is started is found here, and said with the place,
 //! the field, what was found and what is allowed.
 
+pub(crate) mod packages;
+
 use std::path::{Path, PathBuf};
 
 use rustbatch_protocol::bootstrap::Server;

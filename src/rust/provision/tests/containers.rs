@@ -100,6 +100,7 @@ impl Set {
                 lifeline: true,
                 idle_seconds: Some(600),
                 life_seconds: Some(3600),
+                setup: None,
             };
             let line = serde_json::to_vec(&told).expect("JSON");
             let plan = stage.container(&format!("worker-{number}"), R);
@@ -162,8 +163,12 @@ fn open(folder: &Path, client: &Client) -> (Job, Receiver<Event>) {
     let mut main = (head.len() as f64).to_ne_bytes().to_vec();
     main.extend(head);
     main.extend(r(folder, "list(objects = list(), globals = list(), dots = NULL)"));
-    let context =
-        Context { client: client.id().clone(), main: Payload::Inline(main), objects: Vec::new() };
+    let context = Context {
+        client: client.id().clone(),
+        main: Payload::Inline(main),
+        objects: Vec::new(),
+        wanted: None,
+    };
     let bytes = encode(&context).expect("bytes");
     let context = BlobRef::of(client.seal(), &bytes);
     let spec = JobSpec {

@@ -82,18 +82,20 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// Starts `r`, with its temporary files in `folder`, and waits until it is ready; what tasks say
-    /// while they run goes to `signals`. Call it on the process' first thread.
+    /// Starts `r`, with its temporary files in `folder` and `library` before its own libraries, and
+    /// waits until it is ready; what tasks say while they run goes to `signals`. Call it on the process'
+    /// first thread.
     ///
     /// # Errors
     /// When R can't be run, or ends or does not answer: with its last words.
     pub async fn start(
         r: &Path,
         folder: &Path,
+        library: Option<&Path>,
         signals: mpsc::UnboundedSender<Vec<u8>>,
     ) -> io::Result<Self> {
         let secret = Secret::random().map_err(io::Error::other)?;
-        let mut evaluator = Self::spawn(r, folder, &secret, signals)?;
+        let mut evaluator = Self::spawn(r, folder, library, &secret, signals)?;
         let (hello, never) = ([secret.expose().as_bytes()], Notify::new());
         let greeted = evaluator.ask(ToR::Hello, &hello, &never);
         match tokio::time::timeout(START, greeted).await {
@@ -128,6 +130,7 @@ impl Evaluator {
     fn spawn(
         r: &Path,
         folder: &Path,
+        library: Option<&Path>,
         secret: &Secret,
         signals: mpsc::UnboundedSender<Vec<u8>>,
     ) -> io::Result<Self> {
@@ -141,6 +144,7 @@ impl Evaluator {
         command
             .args(["--no-echo", "--no-restore", "--no-save", "--no-init-file", "-e", READ_SCRIPT])
             .env("TMPDIR", folder)
+            .envs(library.into_iter().flat_map(exec::libraries))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -13,6 +13,7 @@ use crate::evaluator::{Evaluator, Fault};
 use crate::folder::Folder;
 use crate::kept::Kept;
 use crate::pipe::{FromR, ToR};
+use crate::setup::{Failed, Installer};
 use crate::store::Store;
 
 /// How long it is waited after each failed attempt to start R: a machine may be short of memory for
@@ -49,6 +50,8 @@ pub struct Shared {
     pub r: PathBuf,
     /// Where R has its temporary files.
     pub folder: Folder,
+    /// What installs the packages that loops ask for, where the worker may.
+    pub installer: Option<Arc<Installer>>,
 }
 
 /// A chunk for a slot, and the way to cancel it.
@@ -123,8 +126,9 @@ impl Slot {
         }
         self.broken = None;
         for pause in PAUSES {
-            let Shared { r, folder, .. } = &*self.shared;
-            match Evaluator::start(r, folder.path(), self.signals.clone()).await {
+            let Shared { r, folder, installer, .. } = &*self.shared;
+            let library = installer.as_ref().map(|installer| installer.library());
+            match Evaluator::start(r, folder.path(), library, self.signals.clone()).await {
                 Ok(evaluator) => {
                     self.evaluator = Some(evaluator);
                     self.broken = None;
@@ -166,6 +170,10 @@ impl Slot {
             Err(Stop::Queue(error)) => End::Release(error.to_string()),
             Err(Stop::System(error)) => End::Release(error.to_string()),
             Err(Stop::NoR(reason)) => End::Broken(reason),
+            Err(Stop::Uninstalled(failed)) => {
+                let report = Report::Uninstalled(failed.into());
+                End::Outcome(self.outcome(&work.leased, Duration::ZERO, report))
+            }
             Err(Stop::Fault(Fault::Cancelled)) => {
                 if self.evaluator.as_mut().is_some_and(|evaluator| !evaluator.is_sound()) {
                     self.evaluator = None;
@@ -191,11 +199,15 @@ impl Slot {
 
     async fn attempt(&mut self, work: &Work) -> Result<Answered, Stop> {
         let Work { leased, cancel, client } = work;
-        let Shared { queue, store, .. } = &*self.shared;
+        let Shared { queue, store, installer, .. } = &*self.shared;
         let reference = &leased.chunk.context;
         let kept = cancellable(cancel, store.get(queue, &leased.job, reference)).await??;
         let context: Context = decode(&kept.bytes()?).map_err(Error::from)?;
         let _ = client.set(context.client.clone());
+        if let (Some(installer), Some(wanted)) = (installer, &context.wanted) {
+            let ensured = cancellable(cancel, installer.ensure(&leased.job, wanted)).await?;
+            ensured.map_err(Stop::Uninstalled)?;
+        }
         let arguments = cancellable(cancel, store.arguments(queue, leased)).await??;
         let broken = || Stop::NoR(self.broken.clone().unwrap_or_default());
         let evaluator = self.evaluator.as_mut().ok_or_else(broken)?;
@@ -263,6 +275,7 @@ enum Stop {
     System(std::io::Error),
     Fault(Fault),
     NoR(String),
+    Uninstalled(Failed),
 }
 
 impl From<Error> for Stop {
