@@ -5,13 +5,16 @@ dopar <- function(obj, expr, envir, data) {
     stop("obj must be a foreach object")
   }
   cluster_check(data$pointer)
+  taken <- take_packages(obj, expr)
+  obj <- taken$obj
   options <- loop_options(obj)
   # The loop's only draw, before the iterators may draw themselves.
   # doRNG has given every task a stream, and counts on nobody else's drawing.
   seed <- if (!".doRNG.stream" %in% obj$argnames) loop_seed()
   it <- iter(obj)
   context <- loop_context(obj, expr, envir, seed, it)
-  job <- open_job(data, context, seed, options$chunkSize)
+  wanted <- wanted_packages(context$head$packages, taken$packages)
+  job <- open_job(data, context, wanted, seed, options$chunkSize)
   on.exit(job_close(job$pointer, TRUE))
   failure <- run_loop(data, job, obj, expr, it, context$calling)
   error <- getErrorValue(it)
@@ -32,7 +35,7 @@ loop_options <- function(obj) {
       "* For example: `.options.rustBatch = list(chunkSize = 10)`."
     ))
   }
-  known <- "chunkSize"
+  known <- c("chunkSize", "github", "bioconductor")
   unknown <- setdiff(names(options), known)
   if (length(unknown)) {
     warning(

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use extendr_api::prelude::*;
 use rustbatch_protocol::schedule::Schedule;
 use rustbatch_protocol::{
-    BlobHash, BlobRef, ChunkName, Context, Outcome, Payload, Report, Stream, encode,
+    BlobHash, BlobRef, ChunkName, Context, Outcome, Payload, RPackages, Report, Stream, Wanted,
+    encode,
 };
 use rustbatch_queue::{Client, Event, Job, JobSpec};
 
@@ -46,8 +47,10 @@ fn serialize(value: &Robj, calling: &Robj) -> std::result::Result<Vec<u8>, Failu
 
 /// Opens a job. `head` is the list that the evaluator loads first, `body` the objects that it loads
 /// when the packages are there, `calling` the environment that goes by name in them, `exports` the
-/// blobs that travel beside them, as text, `seed` the state of the first random stream or `NULL`,
-/// `chunk_size` the user's own or `NULL`. Returns a pointer.
+/// blobs that travel beside them, as text, `wanted` the packages that a worker which may is to install
+/// where they are missing (CRAN's, GitHub's, Bioconductor's, then the client's libraries) or `NULL`,
+/// `seed` the state of the first random stream or `NULL`, `chunk_size` the user's own or `NULL`. Returns
+/// a pointer.
 #[extendr]
 fn job_open(
     cluster: Robj,
@@ -55,6 +58,7 @@ fn job_open(
     body: Robj,
     calling: Robj,
     exports: Robj,
+    wanted: Robj,
     seed: Robj,
     chunk_size: Robj,
 ) -> Robj {
@@ -79,7 +83,8 @@ fn job_open(
         } else {
             Payload::Blob(keep(&client, main, &mut blobs, &mut fresh))
         };
-        let context = encode(&Context { client: client.id().clone(), main, objects })?;
+        let wanted = wanted_of(&wanted)?.map(Box::new);
+        let context = encode(&Context { client: client.id().clone(), main, objects, wanted })?;
         let context = keep(&client, context, &mut blobs, &mut fresh);
         let seed = seed.as_integer_slice().and_then(|state| <[i32; 6]>::try_from(state).ok());
         let spec = JobSpec {
@@ -104,6 +109,18 @@ fn job_open(
             schedule: RefCell::new(Schedule::new(cluster.slots(), fixed)),
         }))
     })
+}
+
+fn wanted_of(value: &Robj) -> std::result::Result<Option<Wanted>, Failure> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    let parts = values::elements_of(value)?;
+    let parts: Vec<_> =
+        parts.iter().map(values::texts_of).collect::<std::result::Result<_, _>>()?;
+    let [cran, github, bioconductor, libraries] = <[Vec<String>; 4]>::try_from(parts)
+        .map_err(|_| Failure::new("internal", "Internal error: not four kinds of texts"))?;
+    Ok(Some(Wanted { packages: RPackages { cran, github, bioconductor }, libraries }))
 }
 
 /// Notes a blob that is to go into Redis with the first chunk.
@@ -208,6 +225,11 @@ impl Loop {
         let report = match &outcome.report {
             Report::Values(_) => values::list(&[serial::unserialize(&bytes)?])?,
             Report::Refused(_) => values::list(&[serial::unserialize(&bytes)?])?,
+            Report::Uninstalled(uninstalled) => values::named_list(&[
+                ("package", values::text(&uninstalled.package)?),
+                ("reason", values::text(&uninstalled.reason.replace('\0', ""))?),
+                ("log", values::text(&uninstalled.log.join("\n").replace('\0', ""))?),
+            ])?,
             Report::Lost(times) => values::integers(&[times.cast_signed()])?,
             Report::Crashed(cause) => values::named_list(&[
                 ("message", values::text(&cause.words())?),
@@ -239,6 +261,7 @@ fn kind(outcome: &Outcome) -> &'static str {
         Report::Values(_) => "values",
         Report::Refused(_) => "refused",
         Report::Crashed(_) => "crashed",
+        Report::Uninstalled(_) => "uninstalled",
         Report::Lost(_) => "lost",
     }
 }

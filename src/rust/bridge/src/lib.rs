@@ -21,19 +21,21 @@ pub mod values;
 // The entry points.
 mod cluster;
 mod export;
+mod image;
 mod job;
 mod package;
 mod probe;
 
 /// The table of the entry points, which R is given when it loads the library.
 mod entry_points {
-    use super::{cluster, export, job, package, probe};
+    use super::{cluster, export, image, job, package, probe};
     use extendr_api::prelude::*;
 
     extendr_module! {
         mod rustbatch;
         use cluster;
         use export;
+        use image;
         use job;
         use package;
         use probe;

@@ -99,7 +99,9 @@ impl Script<'_> {
         match (status.code(), lines.as_slice()) {
             (Some(0), _) => Ok(lines),
             (Some(code @ (ANSWERED | PRINTED)), [package, reason, said @ ..]) => {
-                let log = if code == PRINTED { log.tail() } else { said.to_vec() };
+                let mut log = if code == PRINTED { log.tail() } else { said.to_vec() };
+                // What was said of the step is no part of it.
+                log.retain(|line| !line.starts_with("rustbatch-worker: "));
                 let what = format!("install the R package `{package}`");
                 Err(Failed { package: package.clone(), log, ..Failed::new(what, reason) })
             }

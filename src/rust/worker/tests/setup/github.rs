@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -20,7 +21,11 @@ impl Server {
         let source = folder.path().join("me-hub-0123456");
         package.write(&source);
         archive(folder.path(), "me-hub-0123456", &folder.path().join("source.tar.gz"));
-        let description = std::fs::read(source.join("DESCRIPTION")).expect("it");
+        let packed =
+            Command::new("base64").arg("--wrap=0").arg(source.join("DESCRIPTION")).output();
+        let packed = String::from_utf8(packed.expect("base64").stdout).expect("text");
+        let description = format!("{{\"content\": \"{packed}\"}}");
+        let commit = format!("{{\"sha\": \"{}\"}}", "0123456789".repeat(4));
         let tarball = std::fs::read(folder.path().join("source.tar.gz")).expect("it");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -29,12 +34,12 @@ impl Server {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 counter.fetch_add(1, Ordering::Relaxed);
-                let (path, wants_raw) = request(&stream);
+                let path = request(&stream);
                 let rest = path.strip_prefix(&base).unwrap_or_default();
                 let body = match rest.split(['?', '/']).nth(1) {
                     Some("tarball") => Some(tarball.clone()),
-                    Some("contents") if wants_raw => Some(description.clone()),
-                    Some("commits") => Some(b"0123456789abcdef0123456789abcdef01234567".to_vec()),
+                    Some("contents") => Some(description.clone().into()),
+                    Some("commits") => Some(commit.clone().into()),
                     _ => None,
                 };
                 answer(stream, body);
@@ -49,15 +54,12 @@ impl Server {
     }
 }
 
-/// The path that is asked for, and whether the thing itself is, not what is said of it.
-fn request(stream: &TcpStream) -> (String, bool) {
-    let lines: Vec<String> = BufReader::new(stream)
-        .lines()
-        .map_while(Result::ok)
-        .take_while(|line| !line.is_empty())
-        .collect();
+/// The path that is asked for.
+fn request(stream: &TcpStream) -> String {
+    let head = BufReader::new(stream).lines().map_while(Result::ok);
+    let lines: Vec<String> = head.take_while(|line| !line.is_empty()).collect();
     let path = lines.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
-    (path.to_owned(), lines.iter().any(|line| line.contains("application/vnd.github.v3.raw")))
+    path.to_owned()
 }
 
 fn answer(mut stream: TcpStream, body: Option<Vec<u8>>) {
