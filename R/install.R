@@ -83,7 +83,7 @@ wanted_packages <- function(packages, taken) {
   # One with another source is not asked of CRAN, by the name that it most likely has.
   elsewhere <- c(taken$bioconductor, sub(".*/", "", sub("@.*", "", taken$github)))
   wanted <- list(
-    setdiff(packages, elsewhere), as.character(taken$github), as.character(taken$bioconductor)
+    as.character(setdiff(packages, elsewhere)), as.character(taken$github), as.character(taken$bioconductor)
   )
   if (any(lengths(wanted) > 0L)) c(wanted, list(.libPaths()))
 }
