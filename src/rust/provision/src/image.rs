@@ -94,12 +94,12 @@ fn dockerfile(base: &str, user: &str) -> String {
     let back = if user.is_empty() { String::new() } else { format!("USER {user}\n") };
     format!(
         "FROM {base}\n\
+         LABEL rustbatch.version={VERSION}\n\
          USER root\n\
          COPY rustbatch-worker {EXECUTABLE}\n\
          COPY setup.json /opt/rustBatch/setup.json\n\
          RUN {EXECUTABLE} setup --file /opt/rustBatch/setup.json && \
          rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb\n\
-         LABEL rustbatch.version={VERSION}\n\
          {back}"
     )
 }
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn the_image_is_the_users_again_at_the_end() {
         let file = dockerfile("a/r:1", "me:us");
-        assert!(file.starts_with("FROM a/r:1\nUSER root\n"), "{file}");
+        assert!(file.starts_with("FROM a/r:1\nLABEL "), "{file}");
         assert!(file.ends_with("\nUSER me:us\n"), "{file}");
         assert!(file.contains(" setup --file /opt/rustBatch/setup.json && "), "{file}");
         assert_eq!(dockerfile("r", "").matches("USER").count(), 1);

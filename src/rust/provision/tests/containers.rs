@@ -13,13 +13,13 @@ use std::time::{Duration, SystemTime};
 
 use rustbatch_protocol::bootstrap::{Server, VERSION, WorkerBootstrap};
 use rustbatch_protocol::{
-    BlobRef, ChunkName, ClusterId, ClusterKey, Context, Keys, Payload, Report, Seal, WorkerId,
-    encode,
+    BlobRef, ChunkName, ClusterId, ClusterKey, Context, Keys, Payload, RPackages, Report, Seal,
+    Setup, WorkerId, encode,
 };
 use rustbatch_provision::docker::{Entry, NewContainer, Owner, Trouble};
 use rustbatch_provision::{NetworkServer, Plan};
 use rustbatch_queue::{Client, Event, Job, JobSpec, check_server};
-use support::docker::{R, REDIS, Stage};
+use support::docker::{R, REDIS, Stage, source_repository};
 use support::{assert_unseen, supervisor};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -30,8 +30,9 @@ const PORT: u16 = 6379;
 const TASKS: u64 = 200;
 const CHUNK: u32 = 5;
 
-/// Puts the executable and a bootstrap into a new container, and starts it.
-async fn launch(stage: &Stage, plan: NewContainer, verb: &str, told: &[u8]) -> String {
+/// Puts the executable and a bootstrap into a new container, and starts it. What other programs look
+/// names up by is there only with `names`.
+async fn launch(stage: &Stage, plan: NewContainer, verb: &str, told: &[u8], names: bool) -> String {
     let executable = std::fs::read(supervisor()).expect("the executable");
     let command = ["/rustbatch/worker", verb, "--bootstrap", "/rustbatch/bootstrap"];
     let plan = NewContainer { command: command.map(str::to_owned).into(), ..plan };
@@ -44,7 +45,7 @@ async fn launch(stage: &Stage, plan: NewContainer, verb: &str, told: &[u8]) -> S
     // The executable that users get needs no name service that belongs to another C library.
     let nobody =
         Entry { path: "etc/nsswitch.conf", mode: 0o644, content: Some(b"hosts: nobody\n") };
-    if std::env::var_os("RUSTBATCH_WORKER").is_some() {
+    if !names && std::env::var_os("RUSTBATCH_WORKER").is_some() {
         entries.push(nobody);
     }
     stage.docker.put(&id, Owner::default(), &entries).await.expect("to copy");
@@ -55,6 +56,7 @@ async fn launch(stage: &Stage, plan: NewContainer, verb: &str, told: &[u8]) -> S
 /// A cluster in containers.
 struct Set {
     stage: Stage,
+    cluster: ClusterId,
     key: ClusterKey,
     network: NetworkServer,
     client: Client,
@@ -63,6 +65,11 @@ struct Set {
 
 impl Set {
     async fn new(workers: usize) -> Option<Self> {
+        Self::with(workers, None).await
+    }
+
+    /// With workers that install this before they join.
+    async fn with(workers: usize, setup: Option<Setup>) -> Option<Self> {
         let stage = Stage::new().await?;
         let cluster: ClusterId = stage.name.parse().expect("an id");
         let key = ClusterKey::random().expect("a key");
@@ -84,31 +91,38 @@ impl Set {
             ..stage.container("server", REDIS)
         };
         let line = network.line().expect("a line");
-        let mut containers = vec![launch(&stage, plan, "server", &line).await];
+        let containers = vec![launch(&stage, plan, "server", &line, false).await];
         let address = reached(&stage, &network, &cluster, &containers[0]).await;
         let seal = Seal::new(cluster.clone(), key.clone()).expect("a seal");
         let client = Client::connect(address, seal).await.expect("a client");
+        // Packages are fetched from afar.
+        let limit = Duration::from_secs(if setup.is_some() { 180 } else { 40 });
+        let mut set = Self { stage, cluster, key, network, client, containers };
         for number in 0..workers {
-            let told = WorkerBootstrap {
-                version: VERSION.to_owned(),
-                cluster: cluster.clone(),
-                key: key.to_hex(),
-                worker: WorkerId::random().expect("an id"),
-                server: network.worker("server", PORT),
-                slots: 2,
-                r: "R".into(),
-                lifeline: true,
-                idle_seconds: Some(600),
-                life_seconds: Some(3600),
-                setup: None,
-            };
-            let line = serde_json::to_vec(&told).expect("JSON");
-            let plan = stage.container(&format!("worker-{number}"), R);
-            containers.push(launch(&stage, plan, "work", &line).await);
+            let worker = set.start_worker(number, setup.clone()).await;
+            set.containers.push(worker);
         }
-        let set = Self { stage, key, network, client, containers };
-        set.stage.until("the workers", async || set.roll().await == workers).await;
+        set.stage.within(limit, "the workers", async || set.roll().await == workers).await;
         Some(set)
+    }
+
+    async fn start_worker(&self, number: usize, setup: Option<Setup>) -> String {
+        let told = WorkerBootstrap {
+            version: VERSION.to_owned(),
+            cluster: self.cluster.clone(),
+            key: self.key.to_hex(),
+            worker: WorkerId::random().expect("an id"),
+            server: self.network.worker("server", PORT),
+            slots: 2,
+            r: "R".into(),
+            lifeline: true,
+            idle_seconds: Some(600),
+            life_seconds: Some(3600),
+            setup: setup.map(Box::new),
+        };
+        let line = serde_json::to_vec(&told).expect("JSON");
+        let plan = self.stage.container(&format!("worker-{number}"), R);
+        launch(&self.stage, plan, "work", &line, told.setup.is_some()).await
     }
 
     async fn roll(&self) -> usize {
@@ -153,13 +167,15 @@ const ARGUMENTS: &str = "
 
 /// A loop over the squares of 1 to [`TASKS`], whose tasks take a while.
 fn open(folder: &Path, client: &Client) -> (Job, Receiver<Event>) {
-    let head = r(
-        folder,
-        "list(expr = quote({ Sys.sleep(0.05); i^2 }), arguments = 'i', global = TRUE,
+    open_loop(folder, client, "{ Sys.sleep(0.05); i^2 }")
+}
+
+fn open_loop(folder: &Path, client: &Client, tasks: &str) -> (Job, Receiver<Event>) {
+    let head = "list(expr = quote(TASKS), arguments = 'i', global = TRUE,
            namespace = NULL, packages = NULL, attached = NULL, loaded = NULL, careful = FALSE,
            seed = NULL, lib_paths = character(), options = list(), language = NA_character_,
-           beside = list(objects = list(), globals = list()))",
-    );
+           beside = list(objects = list(), globals = list()))";
+    let head = r(folder, &head.replace("TASKS", tasks));
     let mut main = (head.len() as f64).to_ne_bytes().to_vec();
     main.extend(head);
     main.extend(r(folder, "list(objects = list(), globals = list(), dots = NULL)"));
@@ -263,4 +279,54 @@ async fn nothing_secret_is_seen_of_a_container() {
     for secret in secrets {
         assert!(!seen.contains(secret));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_worker_installs_is_there_in_the_loop() {
+    let setup = Setup {
+        system: vec!["hello".into()],
+        commands: vec![source_repository("rbSquare", "square <- function(i) i^2")],
+        packages: RPackages { cran: vec!["rbSquare".into()], ..RPackages::default() },
+        repositories: vec!["file:///srv/repository".into()],
+    };
+    let Some(set) = Set::with(2, Some(setup)).await else { return };
+    let place = tempfile::tempdir().expect("a folder");
+    let folder = place.path();
+    let tasks =
+        "{ stopifnot(system('hello', intern = TRUE) == 'Hello, world!'); rbSquare::square(i) }";
+    let (job, events) = open_loop(folder, &set.client, tasks);
+    let mut came = BTreeSet::new();
+    collect(&events, TASKS, &mut came, folder);
+    job.close().await;
+    r(folder, &READ.replace("FOLDER", &format!("'{}'", folder.display())));
+    let said = set.stage.docker.logs(&set.containers[1], 500).await.expect("its words").join("\n");
+    for part in ["installing the Debian package `hello`", "installing the R package rbSquare 1.0"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_package_is_nowhere_ends_within_a_minute_and_names_it() {
+    let Some(set) = Set::new(0).await else { return };
+    let setup = Setup {
+        system: vec!["hello".into()],
+        commands: vec![source_repository("rbSquare", "square <- function(i) i^2")],
+        packages: RPackages {
+            cran: vec!["rbSquare".into(), "rbNowhere".into()],
+            ..RPackages::default()
+        },
+        repositories: vec!["file:///srv/repository".into()],
+    };
+    let started = std::time::Instant::now();
+    let id = set.start_worker(9, Some(setup)).await;
+    let ids = [id.clone()];
+    let look =
+        async || set.stage.docker.inspect(&ids).await.expect("a look").pop().expect("it").end();
+    set.stage.within(Duration::from_secs(60), "its end", async || look().await.is_some()).await;
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+    assert_eq!(look().await.as_deref(), Some("it ended with status 3"));
+    let said = set.stage.docker.logs(&id, 20).await.expect("its words");
+    let named =
+        "rustbatch-worker: can't install the R package `rbNowhere`: there is no such package at";
+    assert!(said.iter().any(|line| line.starts_with(named)), "{said:?}");
 }

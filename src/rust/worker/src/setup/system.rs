@@ -101,7 +101,21 @@ async fn apt(words: &[&str], log: &Log) -> Result<(), (String, Vec<String>)> {
     command.args(OPTIONS).args(words);
     command.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C.UTF-8");
     let status = run(command, &[], log).await.map_err(failed)?;
-    if status.success() { Ok(()) } else { Err((format!("apt-get: {}", ended(status)), log.tail())) }
+    if status.success() {
+        return Ok(());
+    }
+    let log = log.tail();
+    // It asks for packages all the same, and then knows of none.
+    let reason = match unfetched(&log) {
+        Some(url) => format!("apt-get can't fetch {url}"),
+        None => format!("apt-get: {}", ended(status)),
+    };
+    Err((reason, log))
+}
+
+/// What apt could not fetch.
+fn unfetched(log: &[String]) -> Option<&str> {
+    log.iter().find_map(|line| line.split_once("Failed to fetch ")?.1.split(' ').next())
 }
 
 /// The package that apt's errors name.
@@ -136,6 +150,8 @@ mod tests {
         assert_eq!(blamed(&log, &texts(&["r-base", "g++:amd64"])), Some(&"g++:amd64".to_owned()));
         let log = texts(&["E: Version '9' for 'r-base' was not found"]);
         assert_eq!(blamed(&log, &texts(&["r-base=9"])), Some(&"r-base=9".to_owned()));
+        let log = texts(&["W: Failed to fetch http://h/dists/x/InRelease  It can't be", "E: no"]);
+        assert_eq!(unfetched(&log), Some("http://h/dists/x/InRelease"));
         assert_eq!(blamed(&texts(&["E: Could not get lock"]), &texts(&["r-base"])), None);
     }
 

@@ -73,7 +73,8 @@ impl Run {
 
     /// The error, with the lines of the log behind it.
     fn error(&self) -> &str {
-        let at = self.said.rfind("rustbatch-worker: can't").unwrap_or_else(|| panic!("{}", self.said));
+        let at =
+            self.said.rfind("rustbatch-worker: can't").unwrap_or_else(|| panic!("{}", self.said));
         &self.said[at..]
     }
 
