@@ -5,9 +5,9 @@ dopar <- function(obj, expr, envir, data) {
     stop("obj must be a foreach object")
   }
   cluster_check(data$pointer)
+  options <- loop_options(obj)
   taken <- take_packages(obj, expr)
   obj <- taken$obj
-  options <- loop_options(obj)
   # The loop's only draw, before the iterators may draw themselves.
   # doRNG has given every task a stream, and counts on nobody else's drawing.
   seed <- if (!".doRNG.stream" %in% obj$argnames) loop_seed()

@@ -61,6 +61,7 @@ buildWorkerImage <- function(base, packages = list(), push = FALSE, tag = NULL, 
 
 check_text <- function(x, name) {
   if (!is.character(x) || length(x) != 1L || is.na(x) || !nzchar(trimws(x))) {
-    abort("config", paste0("`", name, "` of buildWorkerImage() is ", what_it_is(x), ", not one text"))
+    what <- paste0("`", name, "` of buildWorkerImage()")
+    abort("config", paste0(what, " is ", what_it_is(x), ", not one text"))
   }
 }

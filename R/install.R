@@ -1,8 +1,8 @@
 # The packages that a loop asks for: a worker in a container installs those that are missing there.
 
 # Takes `github` and `bioconductor` out of a foreach object, where doAzureParallel has them as
-# arguments: they name packages, and are no iterators. An argument of such a name that the tasks use,
-# or the only one, is one. Returns the object and the packages.
+# arguments: they name packages, and are no iterators. An argument of such a name that the tasks
+# use, or the only one, is one. Returns the object and the packages.
 take_packages <- function(obj, expr) {
   taken <- list()
   for (source in c("github", "bioconductor")) {
@@ -82,8 +82,7 @@ check_packages <- function(packages, source) {
 wanted_packages <- function(packages, taken) {
   # One with another source is not asked of CRAN, by the name that it most likely has.
   elsewhere <- c(taken$bioconductor, sub(".*/", "", sub("@.*", "", taken$github)))
-  wanted <- list(
-    as.character(setdiff(packages, elsewhere)), as.character(taken$github), as.character(taken$bioconductor)
-  )
+  wanted <- list(setdiff(packages, elsewhere), taken$github, taken$bioconductor)
+  wanted <- lapply(wanted, as.character)
   if (any(lengths(wanted) > 0L)) c(wanted, list(.libPaths()))
 }

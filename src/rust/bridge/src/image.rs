@@ -40,8 +40,8 @@ impl Drop for Build {
 }
 
 /// Begins to make an image upon `base`. `packages` says what is installed in it, `worker` is the
-/// executable, `tag` the image's name or `NULL`, `context` that of Docker or `NULL`; with `push` it is
-/// pushed. Returns a pointer.
+/// executable, `tag` the image's name or `NULL`, `context` that of Docker or `NULL`; with `push` it
+/// is pushed. Returns a pointer.
 #[extendr]
 fn image_build(
     base: Robj,

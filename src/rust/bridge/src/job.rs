@@ -47,10 +47,10 @@ fn serialize(value: &Robj, calling: &Robj) -> std::result::Result<Vec<u8>, Failu
 
 /// Opens a job. `head` is the list that the evaluator loads first, `body` the objects that it loads
 /// when the packages are there, `calling` the environment that goes by name in them, `exports` the
-/// blobs that travel beside them, as text, `wanted` the packages that a worker which may is to install
+/// blobs that travel beside them, as text, `wanted` the packages that a worker which may installs
 /// where they are missing (CRAN's, GitHub's, Bioconductor's, then the client's libraries) or `NULL`,
-/// `seed` the state of the first random stream or `NULL`, `chunk_size` the user's own or `NULL`. Returns
-/// a pointer.
+/// `seed` the state of the first random stream or `NULL`, `chunk_size` the user's own or `NULL`.
+/// Returns a pointer.
 #[extendr]
 fn job_open(
     cluster: Robj,

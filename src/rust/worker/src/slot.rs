@@ -204,10 +204,7 @@ impl Slot {
         let kept = cancellable(cancel, store.get(queue, &leased.job, reference)).await??;
         let context: Context = decode(&kept.bytes()?).map_err(Error::from)?;
         let _ = client.set(context.client.clone());
-        if let (Some(installer), Some(wanted)) = (installer, &context.wanted) {
-            let ensured = cancellable(cancel, installer.ensure(&leased.job, wanted)).await?;
-            ensured.map_err(Stop::Uninstalled)?;
-        }
+        install(installer.as_ref(), work, &context).await?;
         let arguments = cancellable(cancel, store.arguments(queue, leased)).await??;
         let broken = || Stop::NoR(self.broken.clone().unwrap_or_default());
         let evaluator = self.evaluator.as_mut().ok_or_else(broken)?;
@@ -301,6 +298,17 @@ async fn cancellable<T>(cancel: &Notify, future: impl Future<Output = T>) -> Res
         value = future => Ok(value),
         () = cancel.notified() => Err(Fault::Cancelled),
     }
+}
+
+/// Installs what the job asks for, where the worker may; what is missing then, R says.
+async fn install(
+    installer: Option<&Arc<Installer>>,
+    work: &Work,
+    context: &Context,
+) -> Result<(), Stop> {
+    let (Some(installer), Some(wanted)) = (installer, &context.wanted) else { return Ok(()) };
+    let ensured = cancellable(&work.cancel, installer.ensure(&work.leased.job, wanted)).await?;
+    ensured.map_err(Stop::Uninstalled)
 }
 
 /// Gives R a context, with a chunk right behind it where both are short, and each object that it asks

@@ -1,6 +1,7 @@
 # Installs R packages, by base R alone. Standard input says what, in lines of a key and a value; the
-# answer goes to descriptor 4: the libraries, or of a failure the package, the reason and its log. The
-# status then is 10, or 11 where what was printed last is the log. What is printed is for who watches.
+# answer goes to descriptor 4: the libraries, or of a failure the package, the reason and its log.
+# The status then is 10, or 11 where what was printed last is the log. What is printed is for who
+# watches.
 
 from <- file("stdin", "r")
 lines <- readLines(from, warn = FALSE)
@@ -160,21 +161,20 @@ bioconductor <- function(packages) {
   if (!length(packages)) return(invisible())
   install("BiocManager")
   urls <- tryCatch(BiocManager::repositories(), error = function(e) {
-    fail(packages[1L], paste("Bioconductor can't be asked for its repositories:", conditionMessage(e)))
+    fail(packages[1L], paste("Bioconductor does not name its repositories:", conditionMessage(e)))
   })
   install(packages, unique(c(repositories, unname(urls))))
 }
 
 # Whether what is asked for stands in a library, by what `remotes` notes of it.
 is_from_github <- function(asked) {
-  reference <- if (grepl("@", asked)) sub(".*@", "", asked)
+  reference <- if (grepl("@", asked)) sub(".*@", "", asked) else "HEAD"
   path <- strsplit(sub("@.*", "", asked), "/")[[1L]]
   noted <- c("RemoteUsername", "RemoteRepo", "RemoteSubdir", "RemoteRef")
   for (file in Sys.glob(file.path(.libPaths(), "*", "DESCRIPTION"))) {
     found <- read.dcf(file, noted)[1L, ]
     folder <- if (length(path) > 2L) paste(path[-(1:2)], collapse = "/") else NA
-    same <- identical(unname(found), c(path[1:2], folder, if (is.null(reference)) "HEAD" else reference))
-    if (same) return(TRUE)
+    if (identical(unname(found), c(path[1:2], folder, reference))) return(TRUE)
   }
   FALSE
 }
@@ -195,13 +195,14 @@ github <- function(packages) {
 
 switch(asked("do"),
   look = answer(.libPaths()),
-  # What is known to be nowhere is said before anything is downloaded. A repository that can't be asked
-  # now may be there later.
+  # What is known to be nowhere is said before anything is downloaded. A repository that can't be
+  # asked now may be there later.
   check = {
     missing <- lacking(asked("cran"))
     offered <- if (length(missing)) offers(repositories)
     lost <- setdiff(missing, rownames(offered))
-    if (length(lost) && !length(attr(offered, "silent"))) fail(lost[1L], why_not_offered(lost[1L], offered))
+    known <- length(lost) && !length(attr(offered, "silent"))
+    if (known) fail(lost[1L], why_not_offered(lost[1L], offered))
   },
   install = {
     install(asked("cran"))
