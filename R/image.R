@@ -26,13 +26,13 @@
 #'   `rustBatch_error_docker_daemon`, `rustBatch_error_docker_permission`,
 #'   `rustBatch_error_provision` and `rustBatch_error_timed_out`. All have the
 #'   class `rustBatch_error`.
-#' @examplesIf nzchar(Sys.which("docker")) && system2("docker", "info", FALSE, FALSE) == 0
-#' \dontrun{
+#' @examplesIf system("docker image inspect rocker/r-ver:4.4 >/dev/null 2>&1") == 0
 #' image <- buildWorkerImage(
 #'   "rocker/r-ver:4.4",
 #'   list(sysPackages = "libxml2-dev", rPackages = c("xml2", "data.table"))
 #' )
-#' }
+#' image
+#' @examples
 #' # What is wrong is found before Docker is asked.
 #' tryCatch(
 #'   buildWorkerImage("rocker/r-ver:4.4", list(rPackages = "no name")),

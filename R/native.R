@@ -39,8 +39,8 @@ export_again <- function(cluster, value, worker) {
 }
 
 # Begins to make an image upon `base`. `packages` says what is installed in it, `worker` is the
-# executable, `tag` the image's name or `NULL`, `context` that of Docker or `NULL`; with `push` it is
-# pushed. Returns a pointer.
+# executable, `tag` the image's name or `NULL`, `context` that of Docker or `NULL`; with `push` it
+# is pushed. Returns a pointer.
 image_build <- function(base, packages, worker, tag, context, push) {
   unwrap(.Call(wrap__image_build, base, packages, worker, tag, context, push))
 }
@@ -58,10 +58,10 @@ image_cancel <- function(build) {
 
 # Opens a job. `head` is the list that the evaluator loads first, `body` the objects that it loads
 # when the packages are there, `calling` the environment that goes by name in them, `exports` the
-# blobs that travel beside them, as text, `wanted` the packages that a worker which may is to install
+# blobs that travel beside them, as text, `wanted` the packages that a worker which may installs
 # where they are missing (CRAN's, GitHub's, Bioconductor's, then the client's libraries) or `NULL`,
-# `seed` the state of the first random stream or `NULL`, `chunk_size` the user's own or `NULL`. Returns
-# a pointer.
+# `seed` the state of the first random stream or `NULL`, `chunk_size` the user's own or `NULL`.
+# Returns a pointer.
 job_open <- function(cluster, head, body, calling, exports, wanted, seed, chunk_size) {
   unwrap(.Call(wrap__job_open, cluster, head, body, calling, exports, wanted, seed, chunk_size))
 }

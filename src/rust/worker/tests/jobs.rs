@@ -1,6 +1,6 @@
 //! A worker that may install packages, with a real Redis, a real R and clients' jobs.
 
-#![allow(clippy::expect_used, missing_docs)]
+#![allow(clippy::expect_used, clippy::print_stderr, missing_docs)]
 
 #[path = "setup/repository.rs"]
 mod repository;
