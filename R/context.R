@@ -70,8 +70,8 @@ open_job <- function(cluster, context, wanted, seed, chunk_size) {
     body[[part]][names(blobs)] <- NULL
   }
   job <- job_open(
-    cluster$pointer, head, body, context$calling, as.character(names(exports)), wanted, seed[-1],
-    chunk_size
+    cluster$pointer, list(head, body), context$calling, as.character(names(exports)), wanted,
+    seed[-1], chunk_size
   )
   list(pointer = job, exports = exports)
 }

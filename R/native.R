@@ -56,14 +56,14 @@ image_cancel <- function(build) {
   unwrap(.Call(wrap__image_cancel, build))
 }
 
-# Opens a job. `head` is the list that the evaluator loads first, `body` the objects that it loads
-# when the packages are there, `calling` the environment that goes by name in them, `exports` the
+# Opens a job. `parts` are the list that the evaluator loads first, and the objects that it loads
+# when the packages are there; `calling` is the environment that goes by name in them, `exports` the
 # blobs that travel beside them, as text, `wanted` the packages that a worker which may installs
 # where they are missing (CRAN's, GitHub's, Bioconductor's, then the client's libraries) or `NULL`,
 # `seed` the state of the first random stream or `NULL`, `chunk_size` the user's own or `NULL`.
 # Returns a pointer.
-job_open <- function(cluster, head, body, calling, exports, wanted, seed, chunk_size) {
-  unwrap(.Call(wrap__job_open, cluster, head, body, calling, exports, wanted, seed, chunk_size))
+job_open <- function(cluster, parts, calling, exports, wanted, seed, chunk_size) {
+  unwrap(.Call(wrap__job_open, cluster, parts, calling, exports, wanted, seed, chunk_size))
 }
 
 # How many tasks the next chunk should have: 0 while enough chunks are out. `left` is how many tasks

@@ -45,8 +45,8 @@ fn serialize(value: &Robj, calling: &Robj) -> std::result::Result<Vec<u8>, Failu
     serial::serialize(value, Some(calling).filter(|calling| calling.is_environment()))
 }
 
-/// Opens a job. `head` is the list that the evaluator loads first, `body` the objects that it loads
-/// when the packages are there, `calling` the environment that goes by name in them, `exports` the
+/// Opens a job. `parts` are the list that the evaluator loads first, and the objects that it loads
+/// when the packages are there; `calling` is the environment that goes by name in them, `exports` the
 /// blobs that travel beside them, as text, `wanted` the packages that a worker which may installs
 /// where they are missing (CRAN's, GitHub's, Bioconductor's, then the client's libraries) or `NULL`,
 /// `seed` the state of the first random stream or `NULL`, `chunk_size` the user's own or `NULL`.
@@ -54,8 +54,7 @@ fn serialize(value: &Robj, calling: &Robj) -> std::result::Result<Vec<u8>, Failu
 #[extendr]
 fn job_open(
     cluster: Robj,
-    head: Robj,
-    body: Robj,
+    parts: Robj,
     calling: Robj,
     exports: Robj,
     wanted: Robj,
@@ -71,6 +70,9 @@ fn job_open(
             .map(|text| text.parse::<BlobRef>())
             .collect::<std::result::Result<Vec<_>, _>>()?;
         let beside = objects.iter().map(|blob| blob.hash).collect();
+        let parts = values::elements_of(&parts)?;
+        let [head, body] = <[Robj; 2]>::try_from(parts)
+            .map_err(|_| Failure::new("internal", "Internal error: not two parts of a context"))?;
         let head = serialize(&head, &calling)?;
         // What is read first stands first, with its length before it.
         let mut main = (head.len() as f64).to_ne_bytes().to_vec();
