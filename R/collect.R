@@ -172,6 +172,8 @@ event_values <- function(event) {
       crash <- crash_error(event)
       list(values = list(crash))
     },
+    # No task can run there, and each is told so.
+    uninstalled = list(values = rep(list(uninstalled_error(event)), length(event$tasks))),
     lost = list(values = list(lost_error(event))),
     too_large = list(values = list(too_large_error(event)))
   )
@@ -197,6 +199,20 @@ refuse <- function(event) {
     list(worker = event$worker),
     parent = error
   )
+}
+
+# A package that the loop asks for, and that its worker could not install.
+uninstalled_error <- function(event) {
+  found <- event$report
+  what <- if (nzchar(found$package)) {
+    paste0("the worker can't install the package `", found$package, "`: ", found$reason)
+  } else {
+    paste0("the worker ", found$reason)
+  }
+  lines <- if (nzchar(found$log)) paste0("\nIts last lines:\n", found$log)
+  log <- strsplit(found$log, "\n", fixed = TRUE)[[1]]
+  fields <- list(package = found$package, found = found$reason, log = log, worker = event$worker)
+  failure_condition("package", paste0(what, lines), fields)
 }
 
 # A task whose host was lost each time that it ran alone.

@@ -57,8 +57,8 @@ current_options <- function() {
 }
 
 # Opens the job of a context. Large plain objects are put into Redis one by one, beside the context:
-# the next loop that uses them sends nothing.
-open_job <- function(cluster, context, seed, sizes) {
+# the next loop that uses them sends nothing. `wanted` are the packages that it asks for.
+open_job <- function(cluster, context, wanted, seed, sizes) {
   head <- context$head
   body <- context$body
   exports <- list()
@@ -70,7 +70,8 @@ open_job <- function(cluster, context, seed, sizes) {
     body[[part]][names(blobs)] <- NULL
   }
   job <- job_open(
-    cluster$pointer, head, body, context$calling, as.character(names(exports)), seed[-1], sizes
+    cluster$pointer, list(head, body), context$calling, as.character(names(exports)), wanted,
+    seed[-1], sizes
   )
   list(pointer = job, exports = exports)
 }

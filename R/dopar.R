@@ -6,12 +6,16 @@ dopar <- function(obj, expr, envir, data) {
   }
   cluster_check(data$pointer)
   options <- loop_options(obj)
+  taken <- take_packages(obj, expr)
+  obj <- taken$obj
   # The loop's only draw, before the iterators may draw themselves.
   # doRNG has given every task a stream, and counts on nobody else's drawing.
   seed <- if (!".doRNG.stream" %in% obj$argnames) loop_seed()
   it <- iter(obj)
   context <- loop_context(obj, expr, envir, seed, it)
-  job <- open_job(data, context, seed, as.numeric(c(task_count(it), options$chunkSize)))
+  wanted <- wanted_packages(context$head$packages, taken$packages)
+  sizes <- as.numeric(c(task_count(it), options$chunkSize))
+  job <- open_job(data, context, wanted, seed, sizes)
   on.exit(job_close(job$pointer, TRUE))
   failure <- run_loop(data, job, obj, expr, it, context$calling)
   error <- getErrorValue(it)
@@ -33,7 +37,7 @@ loop_options <- function(obj) {
       "* For example: `.options.rustBatch = list(chunkSize = 10)`."
     ))
   }
-  known <- "chunkSize"
+  known <- c("chunkSize", "github", "bioconductor")
   unknown <- setdiff(names(options), known)
   if (length(unknown)) {
     warning(

@@ -73,13 +73,32 @@ clusters_remove <- function(ids, file, fields, programs) {
   unwrap(.Call(wrap__clusters_remove, ids, file, fields, programs))
 }
 
-# Opens a job. `head` is the list that the evaluator loads first, `body` the objects that it loads
-# when the packages are there, `calling` the environment that goes by name in them, `exports` the
-# blobs that travel beside them, as text, `seed` the state of the first random stream or `NULL`,
-# `sizes` how many tasks there will be, `Inf` where that is not known, and the user's own size of
-# chunks, where there is one. Returns a pointer.
-job_open <- function(cluster, head, body, calling, exports, seed, sizes) {
-  unwrap(.Call(wrap__job_open, cluster, head, body, calling, exports, seed, sizes))
+# Begins to make an image upon `base`. `packages` says what is installed in it, `worker` is the
+# executable, `tag` the image's name or `NULL`, `context` that of Docker or `NULL`; with `push` it
+# is pushed. Returns a pointer.
+image_build <- function(base, packages, worker, tag, context, push) {
+  unwrap(.Call(wrap__image_build, base, packages, worker, tag, context, push))
+}
+
+# Waits for what is said of an image that is being made: the next lines, and, as `name`, what it is
+# called when it is done.
+image_wait <- function(build) {
+  unwrap(.Call(wrap__image_wait, build))
+}
+
+# Ends the making of an image; one that is done is left alone.
+image_cancel <- function(build) {
+  unwrap(.Call(wrap__image_cancel, build))
+}
+
+# Opens a job. `parts` are the list that the evaluator loads first, and the objects that it loads
+# when the packages are there; `calling` is the environment that goes by name in them, `exports` the
+# blobs that travel beside them, as text, `wanted` the packages that a worker which may installs
+# where they are missing (CRAN's, GitHub's, Bioconductor's, then the client's libraries) or `NULL`,
+# `seed` the state of the first random stream or `NULL`, `sizes` how many tasks there will be, `Inf`
+# where that is not known, and the user's own size of chunks, where there is one. Returns a pointer.
+job_open <- function(cluster, parts, calling, exports, wanted, seed, sizes) {
+  unwrap(.Call(wrap__job_open, cluster, parts, calling, exports, wanted, seed, sizes))
 }
 
 # How many tasks the next chunk should have: 0 while enough chunks are out. `left` is how many tasks

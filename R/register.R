@@ -9,6 +9,15 @@
 #' number of tasks that travel together; without it rustBatch sizes the chunks
 #' by the time that the tasks take.
 #'
+#' The packages in `.packages` have to be installed where the tasks run. Workers
+#' in containers install those that are missing, once for each container, from
+#' their cluster's repositories. From elsewhere they are asked for as arguments
+#' of `foreach()`, `github = "user/repository"` and `bioconductor = "limma"`, or
+#' under these names in `.options.rustBatch`. Such an argument is an iterator
+#' like any other where the tasks use it. Workers on this machine install
+#' nothing. A package that can't be installed is an error of the tasks, of class
+#' `rustBatch_error_package`, with the elements `package`, `found` and `log`.
+#'
 #' Every task has a random number stream of its own, which follows from the
 #' session's generator by one draw for each loop: the same [set.seed()] gives the
 #' same numbers, whatever the number of R processes and the chunks.

@@ -22,6 +22,11 @@ pub fn read(file: &Robj, fields: &Robj) -> std::result::Result<Spec, Failure> {
     Ok(Spec::from_json(&json(fields).to_string(), ORIGIN)?)
 }
 
+/// An R value as JSON text.
+pub fn json_text(value: &Robj) -> String {
+    json(value).to_string()
+}
+
 /// An R value as JSON: scalars as such, named lists as objects, everything else as a list.
 fn json(value: &Robj) -> Value {
     if value.is_null() {

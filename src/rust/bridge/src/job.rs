@@ -9,7 +9,8 @@ use bytes::Bytes;
 use extendr_api::prelude::*;
 use rustbatch_protocol::schedule::Schedule;
 use rustbatch_protocol::{
-    BlobHash, BlobRef, ChunkName, Context, Outcome, Payload, Report, Stream, encode,
+    BlobHash, BlobRef, ChunkName, Context, Outcome, Payload, RPackages, Report, Stream, Wanted,
+    encode,
 };
 use rustbatch_queue::{Client, Event, Job, JobSpec};
 
@@ -48,18 +49,19 @@ fn serialize(value: &Robj, calling: &Robj) -> std::result::Result<Vec<u8>, Failu
     serial::serialize(value, Some(calling).filter(|calling| calling.is_environment()))
 }
 
-/// Opens a job. `head` is the list that the evaluator loads first, `body` the objects that it loads
-/// when the packages are there, `calling` the environment that goes by name in them, `exports` the
-/// blobs that travel beside them, as text, `seed` the state of the first random stream or `NULL`,
-/// `sizes` how many tasks there will be, `Inf` where that is not known, and the user's own size of
-/// chunks, where there is one. Returns a pointer.
+/// Opens a job. `parts` are the list that the evaluator loads first, and the objects that it loads
+/// when the packages are there; `calling` is the environment that goes by name in them, `exports` the
+/// blobs that travel beside them, as text, `wanted` the packages that a worker which may installs
+/// where they are missing (CRAN's, GitHub's, Bioconductor's, then the client's libraries) or `NULL`,
+/// `seed` the state of the first random stream or `NULL`, `sizes` how many tasks there will be, `Inf`
+/// where that is not known, and the user's own size of chunks, where there is one. Returns a pointer.
 #[extendr]
 fn job_open(
     cluster: Robj,
-    head: Robj,
-    body: Robj,
+    parts: Robj,
     calling: Robj,
     exports: Robj,
+    wanted: Robj,
     seed: Robj,
     sizes: Robj,
 ) -> Robj {
@@ -72,6 +74,9 @@ fn job_open(
             .map(|text| text.parse::<BlobRef>())
             .collect::<std::result::Result<Vec<_>, _>>()?;
         let beside = objects.iter().map(|blob| blob.hash).collect();
+        let parts = values::elements_of(&parts)?;
+        let [head, body] = <[Robj; 2]>::try_from(parts)
+            .map_err(|_| Failure::new("internal", "Internal error: not two parts of a context"))?;
         let head = serialize(&head, &calling)?;
         // What is read first stands first, with its length before it.
         let mut main = (head.len() as f64).to_ne_bytes().to_vec();
@@ -84,7 +89,8 @@ fn job_open(
         } else {
             Payload::Blob(keep(&client, main, &mut blobs, &mut fresh))
         };
-        let context = encode(&Context { client: client.id().clone(), main, objects })?;
+        let wanted = wanted_of(&wanted)?.map(Box::new);
+        let context = encode(&Context { client: client.id().clone(), main, objects, wanted })?;
         let context = keep(&client, context, &mut blobs, &mut fresh);
         let seed = seed.as_integer_slice().and_then(|state| <[i32; 6]>::try_from(state).ok());
         let sizes = sizes.as_real_slice().unwrap_or_default();
@@ -116,6 +122,18 @@ fn job_open(
             received: Cell::new(0),
         }))
     })
+}
+
+fn wanted_of(value: &Robj) -> std::result::Result<Option<Wanted>, Failure> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    let parts = values::elements_of(value)?;
+    let parts: Vec<_> =
+        parts.iter().map(values::texts_of).collect::<std::result::Result<_, _>>()?;
+    let [cran, github, bioconductor, libraries] = <[Vec<String>; 4]>::try_from(parts)
+        .map_err(|_| Failure::new("internal", "Internal error: not four kinds of texts"))?;
+    Ok(Some(Wanted { packages: RPackages { cran, github, bioconductor }, libraries }))
 }
 
 /// Notes a blob that is to go into Redis with the first chunk.
@@ -230,6 +248,11 @@ impl Loop {
         let report = match &outcome.report {
             Report::Values(_) => values::list(&[serial::unserialize(&bytes)?])?,
             Report::Refused(_) => values::list(&[serial::unserialize(&bytes)?])?,
+            Report::Uninstalled(uninstalled) => values::named_list(&[
+                ("package", values::text(&uninstalled.package)?),
+                ("reason", values::text(&uninstalled.reason.replace('\0', ""))?),
+                ("log", values::text(&uninstalled.log.join("\n").replace('\0', ""))?),
+            ])?,
             Report::Lost(times, why) => values::named_list(&[
                 ("times", values::integers(&[times.cast_signed()])?),
                 ("why", values::text(&why.replace('\0', ""))?),
@@ -268,6 +291,7 @@ fn kind(outcome: &Outcome) -> &'static str {
         Report::Values(_) => "values",
         Report::Refused(_) => "refused",
         Report::Crashed(_) => "crashed",
+        Report::Uninstalled(_) => "uninstalled",
         Report::Lost(..) => "lost",
         Report::TooLarge { .. } => "too_large",
     }

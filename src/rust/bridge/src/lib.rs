@@ -22,6 +22,7 @@ pub mod values;
 mod cluster;
 mod export;
 mod fleet;
+mod image;
 mod job;
 mod package;
 mod probe;
@@ -29,7 +30,7 @@ mod start;
 
 /// The table of the entry points, which R is given when it loads the library.
 mod entry_points {
-    use super::{cluster, export, fleet, job, package, probe, start};
+    use super::{cluster, export, fleet, image, job, package, probe, start};
     use extendr_api::prelude::*;
 
     extendr_module! {
@@ -37,6 +38,7 @@ mod entry_points {
         use cluster;
         use export;
         use fleet;
+        use image;
         use job;
         use package;
         use probe;

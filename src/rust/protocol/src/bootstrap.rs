@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterId, Secret, WorkerId};
+use crate::{ClusterId, Secret, Setup, WorkerId};
 
 /// The folder of a worker on its machine, in which its R processes have their temporary files. The
 /// worker removes it; who started a worker that was killed does so in its place.
@@ -113,6 +113,10 @@ pub struct WorkerBootstrap {
     pub idle_seconds: Option<u64>,
     /// After how many seconds the worker exits in any case; never when absent.
     pub life_seconds: Option<u64>,
+    /// What the worker installs before it joins; where absent it never installs anything, not even
+    /// what a loop asks for.
+    #[serde(default)]
+    pub setup: Option<Box<Setup>>,
 }
 
 /// What the supervisor of a Redis of ours reads, as one line of JSON.

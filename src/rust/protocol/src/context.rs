@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BlobRef, ClientId, Payload};
+use crate::{BlobRef, ClientId, Payload, Wanted};
 
 /// What a worker needs once for each job. It is itself a blob, named by every chunk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,4 +15,7 @@ pub struct Context {
     pub main: Payload,
     /// Plain data, each object a blob of its own; `main` names them.
     pub objects: Vec<BlobRef>,
+    /// The R packages that the loop asks for, which a worker that may installs where they are missing;
+    /// absent where it asks for none.
+    pub wanted: Option<Box<Wanted>>,
 }

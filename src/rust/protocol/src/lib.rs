@@ -15,6 +15,7 @@ pub mod outcome;
 pub mod schedule;
 pub mod seal;
 pub mod secret;
+pub mod setup;
 pub mod stream;
 
 pub use blob::{BlobHash, BlobRef, Payload};
@@ -27,6 +28,7 @@ pub use keys::Keys;
 pub use outcome::{Cause, Outcome, Output, Report, Stream};
 pub use seal::{Binding, ClusterKey, Kind, Seal};
 pub use secret::Secret;
+pub use setup::{RPackages, Setup, Uninstalled, Wanted};
 
 use serde::{Serialize, de::DeserializeOwned};
 

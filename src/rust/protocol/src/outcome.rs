@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ChunkName, JobId, Payload, WorkerId};
+use crate::{ChunkName, JobId, Payload, Uninstalled, WorkerId};
 
 /// How a chunk ended, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,8 @@ pub enum Report {
     Crashed(Cause),
     /// The worker could not even begin: the context does not load there (a missing package).
     Refused(Payload),
+    /// A package that the loop asks for could not be installed.
+    Uninstalled(Uninstalled),
     /// The task's host was lost each time the task ran alone: so often, and for the last time of what,
     /// as its provider says; empty where that is not known.
     Lost(u32, String),

@@ -4,6 +4,7 @@
 //! said to it but on its standard input: its arguments, and what it keeps of them, anybody may read.
 
 mod files;
+mod images;
 mod place;
 mod seen;
 mod trouble;
@@ -26,9 +27,6 @@ use wanted::{pairs, strings};
 
 /// How long Docker may take for anything but a pull.
 const SOON: Duration = Duration::from_secs(60);
-
-/// How long an image may take to come.
-const PULL: Duration = Duration::from_secs(3600);
 
 /// The `docker` command, and whom it speaks to.
 #[derive(Debug, Clone)]
@@ -57,35 +55,6 @@ impl Docker {
     pub async fn version(&self) -> Result<String, Trouble> {
         let version = ["version", "--format", "{{.Server.Version}}"];
         Ok(text(self.run("say its version", version, &[]).await?).trim().to_owned())
-    }
-
-    /// The image of this name, which is pulled where it is not there. Cancel-safe: a pull goes on.
-    ///
-    /// # Errors
-    /// [`Trouble::NoImage`], [`Trouble::Pull`], and those of [`Docker::version`].
-    pub async fn image(&self, name: &str) -> Result<Image, Trouble> {
-        if let Some(image) = self.known_image(name).await? {
-            return Ok(image);
-        }
-        let did = "pull an image";
-        let output = self.output(did, ["pull", "--quiet", "--", name], &[], PULL).await?;
-        if !output.status.success() {
-            return Err(Trouble::pull(name, &text(output.stderr)));
-        }
-        self.known_image(name).await?.ok_or_else(|| Trouble::Gone {
-            did: format!("show the image `{name}`"),
-            reason: "it is not there".into(),
-        })
-    }
-
-    async fn known_image(&self, name: &str) -> Result<Option<Image>, Trouble> {
-        let did = format!("show the image `{name}`");
-        match self.run(&did, ["image", "inspect", "--", name], &[]).await {
-            Ok(shown) => Ok(parse::<Vec<Image>>(&did, &shown)?.into_iter().next()),
-            // What no image can be called there is none of, either: a pull says why.
-            Err(Trouble::Gone { .. } | Trouble::Refused { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 
     /// Makes a network. Where there is one of this name, that one is left as it is: it may have no
@@ -253,17 +222,10 @@ impl Docker {
         I: IntoIterator,
         I::Item: AsRef<OsStr>,
     {
-        let mut command = Command::new(&self.program);
-        if let Some(context) = &self.context {
-            command.args(["--context", context]);
-        }
-        command.args(words).stdin(if stdin.is_empty() { Stdio::null() } else { Stdio::piped() });
-        // A group of its own: Ctrl-C is meant for the client.
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
-        let mut child = command.spawn().map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Trouble::Missing { program: self.program.clone() },
-            _ => refused(did, &error),
-        })?;
+        let mut command = self.started(words);
+        command.stdin(if stdin.is_empty() { Stdio::null() } else { Stdio::piped() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| self.unstarted(did, &error))?;
         let pipe = child.stdin.take();
         let tell = async {
             if let Some(mut pipe) = pipe {
@@ -275,6 +237,25 @@ impl Docker {
         match timeout(within, both).await {
             Ok(output) => output.map_err(|error| refused(did, &error)),
             Err(_) => Err(Trouble::Late { did: did.to_owned(), seconds: within.as_secs() }),
+        }
+    }
+
+    /// The command, to be started in a group of its own: Ctrl-C is meant for the client.
+    fn started<I>(&self, words: I) -> Command
+    where
+        I: IntoIterator,
+        I::Item: AsRef<OsStr>,
+    {
+        let mut command = Command::new(&self.program);
+        command.args(self.context.iter().flat_map(|context| ["--context", context]));
+        command.args(words).process_group(0).kill_on_drop(true);
+        command
+    }
+
+    fn unstarted(&self, did: &str, error: &std::io::Error) -> Trouble {
+        match error.kind() {
+            std::io::ErrorKind::NotFound => Trouble::Missing { program: self.program.clone() },
+            _ => refused(did, error),
         }
     }
 }

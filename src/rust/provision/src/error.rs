@@ -121,6 +121,19 @@ pub enum Error {
         way: String,
     },
 
+    /// A package that can't be installed.
+    #[error("Can't {what}: {reason}{}", lines(.log))]
+    Package {
+        /// What could not be done, in words.
+        what: String,
+        /// The package.
+        package: String,
+        /// Why, in words.
+        reason: String,
+        /// The last lines of what was said.
+        log: String,
+    },
+
     /// A provider that can't do it now, and may later: throttled, without capacity, not yet agreed
     /// with itself. The lifecycle tries again.
     #[error("Can't {what} now: {reason}\n* Try again later.")]
@@ -224,6 +237,7 @@ impl Error {
             | Self::MissingField { .. }
             | Self::Value { .. } => "config",
             Self::RedisMissing { .. } => "redis_missing",
+            Self::Package { .. } => "package",
             Self::Start { .. } | Self::Refused { .. } | Self::Busy { .. } | Self::NotStarted(_) => {
                 "provision"
             }
@@ -262,6 +276,9 @@ impl Error {
             | Self::Start { reason, .. }
             | Self::Refused { reason, .. }
             | Self::Busy { reason, .. } => vec![("found", reason)],
+            Self::Package { package, reason, log, .. } => {
+                vec![("package", package), ("found", reason), ("log", log)]
+            }
             Self::NotJoined { seconds, each, .. } => {
                 return vec![("seconds", seconds.to_string()), ("found", each.join("\n"))];
             }

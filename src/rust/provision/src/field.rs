@@ -88,6 +88,54 @@ impl Fields {
         })
     }
 
+    /// Takes an object's fields, which errors name as this object's; a value of another kind as it is.
+    pub(crate) fn part(&mut self, field: &str) -> Option<Result<Self, Value>> {
+        match self.take(field)? {
+            Value::Object(members) => {
+                let rest = members.into_iter().filter(|(_, value)| !value.is_null()).collect();
+                Some(Ok(Self { file: self.file.clone(), rest }))
+            }
+            other => Some(Err(other)),
+        }
+    }
+
+    /// Takes texts, each of which `fits`: a list of them, or one alone. `named` is the field in errors.
+    pub(crate) fn texts(
+        &mut self,
+        field: &str,
+        named: &'static str,
+        fits: impl Fn(&str) -> bool,
+        allowed: &str,
+    ) -> Result<Vec<String>, Error> {
+        match self.take(field) {
+            None => Ok(Vec::new()),
+            Some(value) => self.fitting(value, named, fits, allowed),
+        }
+    }
+
+    /// As [`Fields::texts`], of a value that has been taken.
+    pub(crate) fn fitting(
+        &self,
+        value: Value,
+        named: &'static str,
+        fits: impl Fn(&str) -> bool,
+        allowed: &str,
+    ) -> Result<Vec<String>, Error> {
+        let all = match value {
+            Value::Array(all) => all,
+            one => vec![one],
+        };
+        let mut texts = Vec::new();
+        for value in all {
+            match value {
+                Value::String(text) if fits(&text) => texts.push(text),
+                other => return Err(self.wrong(named, describe(&other), allowed)),
+            }
+        }
+        Ok(texts)
+    }
+
+    /// Takes a field as it is.
     fn take(&mut self, field: &str) -> Option<Value> {
         let at = self.rest.iter().position(|(name, _)| name == field)?;
         Some(self.rest.swap_remove(at).1)
@@ -156,7 +204,7 @@ impl Fields {
     }
 
     /// Takes the texts of an object, by name.
-    pub(crate) fn texts(
+    pub(crate) fn named_texts(
         &mut self,
         field: &'static str,
         allowed: &str,

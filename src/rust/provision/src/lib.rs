@@ -13,6 +13,7 @@ pub mod error;
 pub mod executable;
 mod field;
 mod fork;
+pub mod image;
 pub mod lifecycle;
 pub mod network;
 mod process;

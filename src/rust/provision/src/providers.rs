@@ -98,6 +98,7 @@ pub fn wish(spec: &Spec, programs: &Programs) -> (Wish, Policy) {
         memory: None,
         image: None,
         environment: BTreeMap::new(),
+        setup: None,
         r: spec.r_command.clone().unwrap_or_else(|| "R".into()),
         redis: spec.redis.clone(),
     };
@@ -131,8 +132,10 @@ pub fn wish(spec: &Spec, programs: &Programs) -> (Wish, Policy) {
             },
         ),
         spec::Provider::Docker(docker) => {
-            let spec::Unit { cpu, memory, image, environment, .. } = docker.unit.clone();
-            (Wish { cpu, memory, image, environment, ..wish }, policy)
+            let spec::Unit { cpu, memory, image, environment, setup } = docker.unit.clone();
+            // What loops ask for is installed, too.
+            let setup = Some(setup.unwrap_or_default());
+            (Wish { cpu, memory, image, environment, setup, ..wish }, policy)
         }
     }
 }

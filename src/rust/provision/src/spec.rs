@@ -3,6 +3,8 @@
 //! All that can be known wrong before anything is started is found here, and said with the place,
 //! the field, what was found and what is allowed.
 
+pub(crate) mod packages;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -119,7 +121,10 @@ impl Spec {
                 Provider::Local
             }
             Some("docker") => {
-                fields.only(&[&COMMON[..], &docker::FIELDS, &unit::FIELDS, &REMOTE].concat())?;
+                fields.only(
+                    &[&COMMON[..], &docker::FIELDS, &unit::FIELDS, &packages::FIELDS, &REMOTE]
+                        .concat(),
+                )?;
                 Provider::Docker(Box::new(Docker::read(&mut fields)?))
             }
             Some(other) => return Err(fields.unknown_provider(quote(other), PROVIDERS)),

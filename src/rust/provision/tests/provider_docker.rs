@@ -31,6 +31,7 @@ fn wish(least: u32) -> Wish {
         memory: Some(512),
         image: None,
         environment: Default::default(),
+        setup: None,
         r: "R".into(),
         redis: None,
     }

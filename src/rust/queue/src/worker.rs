@@ -359,12 +359,13 @@ impl WorkerQueue {
 
     /// Removes the blob of an outcome that came second.
     async fn discard(&self, outcome: &Outcome) -> Result<(), Error> {
-        use rustbatch_protocol::Report::{Crashed, Lost, Refused, TooLarge, Values};
+        use rustbatch_protocol::Report::{Crashed, Lost, Refused, TooLarge, Uninstalled, Values};
         match &outcome.report {
             Values(Payload::Blob(blob)) | Refused(Payload::Blob(blob)) => {
                 blob::remove(&self.link, &self.keys, &[*blob]).await
             }
-            Values(_) | Refused(_) | Crashed(_) | Lost(..) | TooLarge { .. } => Ok(()),
+            Values(_) | Refused(_) | Crashed(_) | Uninstalled(_) => Ok(()),
+            Lost(..) | TooLarge { .. } => Ok(()),
         }
     }
 }

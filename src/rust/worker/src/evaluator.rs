@@ -82,20 +82,30 @@ pub struct Evaluator {
     warm: bool,
 }
 
+/// What an evaluator has of its worker.
+#[derive(Debug, Clone, Copy)]
+pub struct Host<'a> {
+    /// The worker, by whose name what the tasks start is known.
+    pub worker: &'a WorkerId,
+    /// The folder of its temporary files.
+    pub folder: &'a Path,
+    /// The library that comes before R's own.
+    pub library: Option<&'a Path>,
+}
+
 impl Evaluator {
-    /// Starts `r`, with its temporary files in `folder` and the mark of `worker`, and waits until it is
-    /// ready; what tasks say while they run goes to `signals`. Call it on the process' first thread.
+    /// Starts `r` as `host` has it, and waits until it is ready; what tasks say while they run goes to
+    /// `signals`. Call it on the process' first thread.
     ///
     /// # Errors
     /// When R can't be run, or ends or does not answer: with its last words.
     pub async fn start(
         r: &Path,
-        folder: &Path,
-        worker: &WorkerId,
+        host: Host<'_>,
         signals: mpsc::UnboundedSender<Vec<u8>>,
     ) -> io::Result<Self> {
         let secret = Secret::random().map_err(io::Error::other)?;
-        let mut evaluator = Self::spawn(r, folder, worker, &secret, signals)?;
+        let mut evaluator = Self::spawn(r, host, &secret, signals)?;
         let (hello, never) = ([secret.expose().as_bytes()], Notify::new());
         let greeted = evaluator.ask(ToR::Hello, &hello, &never);
         match tokio::time::timeout(START, greeted).await {
@@ -129,8 +139,7 @@ impl Evaluator {
 
     fn spawn(
         r: &Path,
-        folder: &Path,
-        worker: &WorkerId,
+        host: Host<'_>,
         secret: &Secret,
         signals: mpsc::UnboundedSender<Vec<u8>>,
     ) -> io::Result<Self> {
@@ -143,8 +152,9 @@ impl Evaluator {
         let mut command = exec::command(r, Some(OOM_SCORE))?;
         command
             .args(["--no-echo", "--no-restore", "--no-save", "--no-init-file", "-e", READ_SCRIPT])
-            .env("TMPDIR", folder)
-            .env(family::VARIABLE, worker.as_str())
+            .env("TMPDIR", host.folder)
+            .env(family::VARIABLE, host.worker.as_str())
+            .envs(host.library.into_iter().flat_map(exec::libraries))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

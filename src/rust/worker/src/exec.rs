@@ -71,6 +71,17 @@ pub fn command(program: &Path, oom_score: Option<u32>) -> io::Result<Command> {
     Ok(command)
 }
 
+/// The environment of an R for which `library` comes before all others: what it starts finds packages
+/// there, too, and our script puts it before the client's.
+pub fn libraries(library: &Path) -> [(&'static str, OsString); 2] {
+    let mut all = OsString::from(library);
+    if let Some(others) = std::env::var_os("R_LIBS").filter(|others| !others.is_empty()) {
+        all.push(":");
+        all.push(others);
+    }
+    [("R_LIBS", all), ("RUSTBATCH_LIBRARY", library.into())]
+}
+
 /// Says on standard error why the process ends.
 pub fn complain(error: &dyn std::fmt::Display) {
     let _ = writeln!(io::stderr(), "rustbatch-worker: {error}");

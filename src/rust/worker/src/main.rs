@@ -14,6 +14,7 @@ mod output;
 mod pipe;
 mod redis;
 mod server;
+mod setup;
 mod slot;
 mod store;
 mod supervisor;
@@ -26,6 +27,7 @@ use nix::sys::signal::SigSet;
 use rustbatch_queue::family;
 
 use crate::bootstrap::Source;
+use crate::supervisor::Failed;
 
 /// The worker of rustBatch. The R package starts it; there is no need to do so by hand.
 #[derive(Parser)]
@@ -42,11 +44,13 @@ enum Verb {
     /// Supervise a Redis of its own; reads its bootstrap, one line of JSON, from standard input or a
     /// file
     Server(Source),
+    /// Install packages, as a worker does before it joins: for an image that is built
+    Setup(setup::Here),
     /// Become a program that dies with its parent
     Exec(exec::Exec),
 }
 
-/// Both verbs run on one thread, the process' first: it lives as long as the process, which is what
+/// All verbs run on one thread, the process' first: it lives as long as the process, which is what
 /// a child that dies with its parent's thread needs.
 fn main() -> ExitCode {
     // The client spawns us from a thread that blocks all signals, and a mask is inherited: R would
@@ -61,11 +65,15 @@ fn main() -> ExitCode {
         Verb::Exec(exec) => exec.run(),
         Verb::Work(source) => source.worker().and_then(|bootstrap| {
             let worker = bootstrap.worker.clone();
-            let ended = runtime()?.block_on(supervisor::work(bootstrap)).map_err(io::Error::other);
+            let ended = runtime()?.block_on(supervisor::work(bootstrap));
             // The R processes are gone with the runtime; what their tasks left running is not.
             family::end(&worker);
-            ended
+            ended.map_err(|failed| match failed {
+                Failed::Setup(failed) => io::Error::other(failed),
+                failed => io::Error::other(failed),
+            })
         }),
+        Verb::Setup(setup) => runtime().and_then(|runtime| runtime.block_on(setup.run())),
         Verb::Server(source) => source.server().and_then(|bootstrap| {
             runtime()?.block_on(server::run(bootstrap)).map_err(io::Error::other)
         }),
@@ -74,8 +82,16 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             exec::complain(&error);
-            ExitCode::FAILURE
+            status(&error)
         }
+    }
+}
+
+/// What could not be installed is told apart by its status.
+fn status(error: &io::Error) -> ExitCode {
+    match error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<setup::Failed>) {
+        true => setup::STATUS.into(),
+        false => ExitCode::FAILURE,
     }
 }
 

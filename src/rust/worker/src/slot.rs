@@ -9,10 +9,11 @@ use rustbatch_protocol::{ClientId, Context, Outcome, Output, Payload, Report, de
 use rustbatch_queue::{Error, Leased, WorkerQueue};
 use tokio::sync::{Notify, mpsc};
 
-use crate::evaluator::{Evaluator, Fault};
+use crate::evaluator::{Evaluator, Fault, Host};
 use crate::folder::Folder;
 use crate::kept::Kept;
 use crate::pipe::{FromR, ToR};
+use crate::setup::{Failed, Installer};
 use crate::store::Store;
 
 /// How long it is waited after each failed attempt to start R: a machine may be short of memory for
@@ -51,6 +52,8 @@ pub struct Shared {
     pub r: PathBuf,
     /// Where R has its temporary files.
     pub folder: Folder,
+    /// What installs the packages that loops ask for, where the worker may.
+    pub installer: Option<Arc<Installer>>,
 }
 
 /// A chunk for a slot, and the way to cancel it.
@@ -125,8 +128,10 @@ impl Slot {
         }
         self.broken = None;
         for pause in PAUSES {
-            let Shared { r, folder, queue, .. } = &*self.shared;
-            match Evaluator::start(r, folder.path(), queue.id(), self.signals.clone()).await {
+            let Shared { r, folder, queue, installer, .. } = &*self.shared;
+            let library = installer.as_ref().map(|installer| installer.library());
+            let host = Host { worker: queue.id(), folder: folder.path(), library };
+            match Evaluator::start(r, host, self.signals.clone()).await {
                 Ok(evaluator) => {
                     self.evaluator = Some(evaluator);
                     self.broken = None;
@@ -175,6 +180,10 @@ impl Slot {
             Err(Stop::Queue(error)) => End::Release(error.to_string()),
             Err(Stop::System(error)) => End::Release(error.to_string()),
             Err(Stop::NoR(reason)) => End::Broken(reason),
+            Err(Stop::Uninstalled(failed)) => {
+                let report = Report::Uninstalled(failed.into());
+                End::Outcome(self.outcome(&work.leased, Duration::ZERO, report))
+            }
             Err(Stop::Fault(Fault::Cancelled)) => {
                 if self.evaluator.as_mut().is_some_and(|evaluator| !evaluator.is_sound()) {
                     self.evaluator = None;
@@ -200,11 +209,12 @@ impl Slot {
 
     async fn attempt(&mut self, work: &Work) -> Result<Answered, Stop> {
         let Work { leased, cancel, client } = work;
-        let Shared { queue, store, .. } = &*self.shared;
+        let Shared { queue, store, installer, .. } = &*self.shared;
         let reference = &leased.chunk.context;
         let kept = cancellable(cancel, store.get(queue, &leased.job, reference)).await??;
         let context: Context = decode(&kept.bytes()?).map_err(Error::from)?;
         let _ = client.set(context.client.clone());
+        install(installer.as_ref(), work, &context).await?;
         let arguments = cancellable(cancel, store.arguments(queue, leased)).await??;
         let broken = || Stop::NoR(self.broken.clone().unwrap_or_default());
         let evaluator = self.evaluator.as_mut().ok_or_else(broken)?;
@@ -272,6 +282,7 @@ enum Stop {
     System(std::io::Error),
     Fault(Fault),
     NoR(String),
+    Uninstalled(Failed),
 }
 
 impl From<Error> for Stop {
@@ -297,6 +308,17 @@ async fn cancellable<T>(cancel: &Notify, future: impl Future<Output = T>) -> Res
         value = future => Ok(value),
         () = cancel.notified() => Err(Fault::Cancelled),
     }
+}
+
+/// Installs what the job asks for, where the worker may; what is missing then, R says.
+async fn install(
+    installer: Option<&Arc<Installer>>,
+    work: &Work,
+    context: &Context,
+) -> Result<(), Stop> {
+    let (Some(installer), Some(wanted)) = (installer, &context.wanted) else { return Ok(()) };
+    let ensured = cancellable(&work.cancel, installer.ensure(&work.leased.job, wanted)).await?;
+    ensured.map_err(Stop::Uninstalled)
 }
 
 /// Gives R a context, with a chunk right behind it where both are short, and each object that it asks

@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::folder::Folder;
+use crate::setup::{self, Installer};
 use crate::slot::{self, End, Shared, Work};
 
 /// How long a worker that is no longer needed tries to say so.
@@ -44,6 +45,9 @@ pub enum Failed {
     /// R does not start.
     #[error("{0}")]
     NoR(String),
+    /// What it shall have can't be installed.
+    #[error(transparent)]
+    Setup(#[from] crate::setup::Failed),
     /// The system refuses something.
     #[error(transparent)]
     System(#[from] std::io::Error),
@@ -69,10 +73,22 @@ struct Supervisor {
 /// [`Failed`].
 pub async fn work(bootstrap: WorkerBootstrap) -> Result<(), Failed> {
     let key = ClusterKey::from_hex(&bootstrap.key).map_err(Error::from)?;
-    let seal = Seal::new(bootstrap.cluster, key).map_err(Error::from)?;
+    let seal = Seal::new(bootstrap.cluster.clone(), key).map_err(Error::from)?;
     let folder = Folder::new(&bootstrap.worker)?;
+    let started_at = Instant::now();
+    let mut lifeline = bootstrap.lifeline.then(end_of_input);
+    let library = folder.path().join("library");
+    tokio::select! {
+        biased;
+        () = abandoned(lifeline.as_mut()) => return Ok(()),
+        prepared = setup::before_joining(&bootstrap, &library) => prepared?,
+    }
+    let installer = bootstrap
+        .setup
+        .map(|setup| Installer::new(bootstrap.r.clone(), library, setup.repositories));
     let queue = WorkerQueue::new(&bootstrap.server, seal, bootstrap.worker, bootstrap.slots)?;
-    let shared = Arc::new(Shared { queue, store: Default::default(), r: bootstrap.r, folder });
+    let store = Default::default();
+    let shared = Arc::new(Shared { queue, store, r: bootstrap.r, folder, installer });
     let count = bootstrap.slots as usize;
     let (done, finished) = mpsc::channel(count);
     let (started, starts) = mpsc::channel(count);
@@ -94,17 +110,16 @@ pub async fn work(bootstrap: WorkerBootstrap) -> Result<(), Failed> {
         draining: false,
         last_work: Instant::now(),
     };
-    let lifeline = bootstrap.lifeline.then(end_of_input);
     let limits = Limits {
         idle: bootstrap.idle_seconds.map(Duration::from_secs),
         life: bootstrap.life_seconds.map(Duration::from_secs),
-        started: Instant::now(),
+        started: started_at,
     };
     let shared = Arc::clone(&supervisor.shared);
     tokio::select! {
         biased;
         // Even while a call waits for a Redis that is gone.
-        () = abandoned(lifeline) => {
+        () = abandoned(lifeline.as_mut()) => {
             let _ = tokio::time::timeout(FAREWELL, shared.queue.leave()).await;
             Ok(())
         }
@@ -136,7 +151,7 @@ async fn after(then: Option<Instant>, time: Duration) {
     }
 }
 
-async fn abandoned(lifeline: Option<oneshot::Receiver<()>>) {
+async fn abandoned(lifeline: Option<&mut oneshot::Receiver<()>>) {
     match lifeline {
         Some(line) => drop(line.await),
         None => std::future::pending().await,

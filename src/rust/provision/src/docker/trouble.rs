@@ -55,6 +55,15 @@ pub enum Trouble {
         reason: String,
     },
 
+    /// An image that could not be made, or pushed.
+    #[error("Docker can't {did}; its last lines:\n{}", .said.join("\n"))]
+    Build {
+        /// What was tried, in words.
+        did: String,
+        /// The last lines that the command printed.
+        said: Vec<String>,
+    },
+
     /// An image in which the worker's executable can't run.
     #[error(
         "The worker's executable `{executable}` is for {found}, the image `{image}` is for {wanted}\n\
@@ -116,7 +125,9 @@ impl Trouble {
             Self::Missing { .. } => "docker_missing",
             Self::Daemon { .. } => "docker_daemon",
             Self::Permission { .. } => "docker_permission",
-            Self::NoImage { .. } | Self::Pull { .. } | Self::Unfit { .. } => "image",
+            Self::NoImage { .. } | Self::Pull { .. } | Self::Build { .. } | Self::Unfit { .. } => {
+                "image"
+            }
             Self::Late { .. } => "timed_out",
             Self::Taken { .. } | Self::Gone { .. } | Self::Refused { .. } => "provision",
         }
@@ -128,6 +139,7 @@ impl Trouble {
         match self {
             Self::Missing { program } => program.clone(),
             Self::Unfit { found, .. } => found.clone(),
+            Self::Build { said, .. } => said.join("\n"),
             Self::Taken { did } | Self::Late { did, .. } => did.clone(),
             Self::Daemon { reason }
             | Self::Permission { reason }

@@ -258,6 +258,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             lifeline: site.server.lifeline,
             idle_seconds: limit(self.policy.idle),
             life_seconds: limit(self.policy.life),
+            setup: self.wish.setup.clone(),
         };
         let unit = Unit {
             cpu: self.wish.cpu,

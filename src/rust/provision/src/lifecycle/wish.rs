@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustbatch_protocol::Setup;
 use rustbatch_protocol::bootstrap::Server;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,8 @@ pub struct Wish {
     pub image: Option<String>,
     /// The environment of a worker, by name. No secret stands in it.
     pub environment: BTreeMap<String, String>,
+    /// What workers install before they join; they install nothing, ever, when absent.
+    pub setup: Option<Box<Setup>>,
     /// The R of the workers.
     pub r: PathBuf,
     /// A Redis that runs already; a server is launched where there is none.

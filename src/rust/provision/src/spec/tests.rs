@@ -201,7 +201,8 @@ fn example_and_schema_agree_with_what_is_read() {
     let schema = std::fs::read_to_string(inst.join("schema/cluster.json")).expect("the schema");
     let schema: serde_json::Value = serde_json::from_str(&schema).expect("JSON");
     let properties = schema["properties"].as_object().expect("properties");
-    let mut known = [&COMMON[..], &docker::FIELDS, &unit::FIELDS, &REMOTE].concat();
+    let mut known =
+        [&COMMON[..], &docker::FIELDS, &unit::FIELDS, &packages::FIELDS, &REMOTE].concat();
     known.sort_unstable();
     let mut listed: Vec<&str> = properties.keys().map(String::as_str).collect();
     listed.sort_unstable();

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use rustbatch_protocol::Setup;
+
+use super::packages;
 use crate::Error;
 use crate::field::{Fields, quote};
 
@@ -24,6 +27,8 @@ pub struct Unit {
     pub memory: Option<u64>,
     /// The environment, by name.
     pub environment: BTreeMap<String, String>,
+    /// What is installed before a worker joins.
+    pub setup: Option<Box<Setup>>,
 }
 
 impl Unit {
@@ -33,6 +38,7 @@ impl Unit {
             cpu: cpu(fields)?,
             memory: memory(fields)?,
             environment: environment(fields)?,
+            setup: packages::setup(fields)?,
         })
     }
 }
@@ -91,7 +97,7 @@ fn mib(text: &str) -> Option<f64> {
 }
 
 fn environment(fields: &mut Fields) -> Result<BTreeMap<String, String>, Error> {
-    let all = fields.texts("env", ENV)?;
+    let all = fields.named_texts("env", ENV)?;
     let fits = |name: &str| {
         !name.is_empty()
             && !name.starts_with(|c: char| c.is_ascii_digit())

@@ -79,6 +79,7 @@ fn unit(site: &Site, role: Role) -> Unit {
             lifeline: site.server.lifeline,
             idle_seconds: None,
             life_seconds: None,
+            setup: None,
         })),
     };
     Unit {

@@ -49,7 +49,7 @@ impl Loop {
         main.extend(head);
         main.extend(r(folder, "list(objects = list(), globals = list(), dots = NULL)"));
         let (client_id, main) = (client.id().clone(), Payload::Inline(main));
-        let context = Context { client: client_id, main, objects: Vec::new() };
+        let context = Context { client: client_id, main, objects: Vec::new(), wanted: None };
         let bytes = encode(&context).expect("bytes");
         let context = BlobRef::of(client.seal(), &bytes);
         let spec = JobSpec {

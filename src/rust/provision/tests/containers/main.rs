@@ -7,6 +7,7 @@ mod ends;
 mod loops;
 mod memory;
 mod set;
+mod setup;
 #[path = "../support/mod.rs"]
 mod support;
 

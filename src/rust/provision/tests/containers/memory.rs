@@ -62,6 +62,7 @@ async fn a_worker_that_dies_for_want_of_memory_is_replaced_and_the_cause_is_said
         memory: Some(LIMIT),
         image: None,
         environment: Default::default(),
+        setup: None,
         r: "R".into(),
         redis: None,
     };

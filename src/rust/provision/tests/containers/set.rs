@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use rustbatch_protocol::bootstrap::{Server, VERSION, WorkerBootstrap};
-use rustbatch_protocol::{ClusterId, ClusterKey, Keys, Seal, WorkerId};
+use rustbatch_protocol::{ClusterId, ClusterKey, Keys, Seal, Setup, WorkerId};
 use rustbatch_provision::docker::{Entry, NewContainer, Owner};
 use rustbatch_provision::{NetworkServer, Plan};
 use rustbatch_queue::{Client, check_server};
@@ -15,8 +15,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 const PORT: u16 = 6379;
 
-/// Puts the executable and a bootstrap into a new container, and starts it.
-async fn launch(stage: &Stage, plan: NewContainer, verb: &str, told: &[u8]) -> String {
+/// Puts the executable and a bootstrap into a new container, and starts it. What other programs look
+/// names up by is there only with `names`.
+async fn launch(stage: &Stage, plan: NewContainer, verb: &str, told: &[u8], names: bool) -> String {
     let executable = std::fs::read(supervisor()).expect("the executable");
     let command = ["/rustbatch/worker", verb, "--bootstrap", "/rustbatch/bootstrap"];
     let plan = NewContainer { command: command.map(str::to_owned).into(), ..plan };
@@ -29,7 +30,7 @@ async fn launch(stage: &Stage, plan: NewContainer, verb: &str, told: &[u8]) -> S
     // The executable that users get needs no name service that belongs to another C library.
     let nobody =
         Entry { path: "etc/nsswitch.conf", mode: 0o644, content: Some(b"hosts: nobody\n") };
-    if std::env::var_os("RUSTBATCH_WORKER").is_some() {
+    if !names && std::env::var_os("RUSTBATCH_WORKER").is_some() {
         entries.push(nobody);
     }
     stage.docker.put(&id, Owner::default(), &entries).await.expect("to copy");
@@ -82,7 +83,7 @@ impl Set {
             ..stage.container("server", REDIS)
         };
         let line = network.line().expect("a line");
-        let containers = vec![launch(&stage, plan, "server", &line).await];
+        let containers = vec![launch(&stage, plan, "server", &line, false).await];
         let server = reached(&stage, &network, &cluster, &containers[0]).await;
         let seal = Seal::new(cluster.clone(), key.clone()).expect("a seal");
         let client = Client::connect(server.clone(), seal).await.expect("a client");
@@ -91,6 +92,13 @@ impl Set {
 
     /// One worker more, of two slots, which has joined.
     pub async fn hire(&mut self, plan: NewContainer) {
+        let worker = self.start(plan, None).await;
+        let joined = async || self.roll().await.contains(&worker);
+        self.stage.until("the worker", joined).await;
+    }
+
+    /// One worker more, which is to install this before it joins.
+    pub async fn start(&mut self, plan: NewContainer, setup: Option<Setup>) -> WorkerId {
         let told = WorkerBootstrap {
             version: VERSION.to_owned(),
             cluster: self.cluster.clone(),
@@ -102,12 +110,12 @@ impl Set {
             lifeline: true,
             idle_seconds: Some(600),
             life_seconds: Some(3600),
+            setup: setup.map(Box::new),
         };
-        let worker = told.worker.clone();
         let line = serde_json::to_vec(&told).expect("JSON");
-        self.containers.push(launch(&self.stage, plan, "work", &line).await);
-        let joined = async || self.roll().await.contains(&worker);
-        self.stage.until("the worker", joined).await;
+        let names = told.setup.is_some();
+        self.containers.push(launch(&self.stage, plan, "work", &line, names).await);
+        told.worker
     }
 
     /// The workers that are alive.

@@ -29,6 +29,18 @@ pub async fn available() -> Option<Docker> {
     }
 }
 
+/// A command line that makes a repository in `/srv/repository` with an R package of this name and code.
+pub fn source_repository(package: &str, code: &str) -> String {
+    format!(
+        "mkdir -p /srv/{package}/R /srv/repository/src/contrib && cd /srv && \
+         printf 'Package: {package}\\nVersion: 1.0\\nTitle: T\\nDescription: D.\\nLicense: MIT\\n\
+         Author: A\\nMaintainer: A <a@example.org>\\n' >{package}/DESCRIPTION && \
+         echo \"exportPattern('.')\" >{package}/NAMESPACE && echo '{code}' >{package}/R/all.R && \
+         tar -czf repository/src/contrib/{package}_1.0.tar.gz {package} && \
+         Rscript -e \"tools::write_PACKAGES('repository/src/contrib', type = 'source')\""
+    )
+}
+
 /// Dropping it removes what carries its label.
 pub struct Stage {
     pub docker: Docker,
@@ -67,13 +79,18 @@ impl Stage {
     }
 
     /// Looks again until it is so.
-    pub async fn until(&self, what: &str, mut so: impl AsyncFnMut() -> bool) {
+    pub async fn until(&self, what: &str, so: impl AsyncFnMut() -> bool) {
+        self.within(2 * SOON, what, so).await;
+    }
+
+    /// As [`Stage::until`], for what takes its time.
+    pub async fn within(&self, limit: Duration, what: &str, mut so: impl AsyncFnMut() -> bool) {
         let look = async {
             while !so().await {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        assert!(tokio::time::timeout(2 * SOON, look).await.is_ok(), "in vain: {what}");
+        assert!(tokio::time::timeout(limit, look).await.is_ok(), "in vain: {what}");
     }
 }
 

@@ -354,6 +354,7 @@ pub fn wish(workers: u32) -> Wish {
         memory: None,
         image: None,
         environment: BTreeMap::new(),
+        setup: None,
         r: "R".into(),
         redis: None,
     }

@@ -49,7 +49,7 @@ prepare_session <- function(head) {
   packages <- c(head$attached, head$packages)
   path <<- union(own_path, intersect(search(), paste0("package:", packages)))
   tidy_session()
-  .libPaths(unique(c(head$lib_paths, .libPaths())))
+  .libPaths(unique(c(own_library, head$lib_paths, .libPaths())))
   if (!is.na(head$language)) Sys.setenv(LANGUAGE = head$language)
   attach_package <- function(package) {
     suppressWarnings(suppressPackageStartupMessages(library(package, character.only = TRUE)))

@@ -1,5 +1,9 @@
 # The session as it was before the task: what a task changed is taken back.
 
+# The worker's own library, where it has one: it comes first. Tasks need not know.
+own_library <- Sys.getenv("RUSTBATCH_LIBRARY", names = FALSE)
+own_library <- own_library[nzchar(own_library)]
+Sys.unsetenv("RUSTBATCH_LIBRARY")
 home <- getwd()
 connections <- integer()
 # Sorted, as options() has them, they take ten times as long.
