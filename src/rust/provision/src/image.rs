@@ -119,7 +119,7 @@ fn named(parts: [&[u8]; 3]) -> String {
 fn explained(trouble: Trouble, base: &str) -> Error {
     let Trouble::Build { did, said } = &trouble else { return trouble.into() };
     let named = |line: &str| {
-        let reason = line.strip_prefix("rustbatch-worker: can't ")?;
+        let reason = line.strip_prefix("rustbatch-worker: ")?;
         let package = reason.split_once(" package `")?.1.split_once('`')?.0;
         Some((package.to_owned(), reason.to_owned()))
     };
