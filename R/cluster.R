@@ -199,8 +199,9 @@ format.rustBatchCluster <- function(x, ...) {
     rustBatch_error_closed = function(e) NULL
   )
   if (is.null(about)) return("<rustBatch cluster> of an R session that has ended")
+  name <- if (nzchar(about$name)) about$name else about$id
   c(
-    paste0("<rustBatch cluster> ", if (nzchar(about$name)) about$name else about$id, ": ", about$state),
+    paste0("<rustBatch cluster> ", name, ": ", about$state),
     paste0("  ", places(about)),
     if (nzchar(about$server)) paste0("  Redis at ", about$server)
   )
@@ -210,7 +211,8 @@ format.rustBatchCluster <- function(x, ...) {
 places <- function(about) {
   count <- function(n, noun, nouns) paste(n, if (n == 1L) noun else nouns)
   if (about$provider == "local") {
-    return(paste(count(about$slots, "R process", "R processes"), "on this machine (provider local)"))
+    processes <- count(about$slots, "R process", "R processes")
+    return(paste(processes, "on this machine (provider local)"))
   }
   paste0(
     about$running, " of ", count(about$expected, "worker", "workers"), " with ",

@@ -62,8 +62,8 @@ fleet_serves <- function(cluster) {
   unwrap(.Call(wrap__fleet_serves, cluster))
 }
 
-# The clusters of which something is left at the provider of `file` or `fields`: their ids, when they
-# were made, in seconds since 1970, and how many instances they have.
+# The clusters of which something is left at the provider of `file` or `fields`: their ids, when
+# they were made, in seconds since 1970, and how many instances they have.
 clusters_find <- function(file, fields, programs) {
   unwrap(.Call(wrap__clusters_find, file, fields, programs))
 }

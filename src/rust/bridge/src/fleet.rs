@@ -105,8 +105,8 @@ fn fleet_serves(cluster: Robj) -> Robj {
     })
 }
 
-/// The clusters of which something is left at the provider of `file` or `fields`: their ids, when they
-/// were made, in seconds since 1970, and how many instances they have.
+/// The clusters of which something is left at the provider of `file` or `fields`: their ids, when
+/// they were made, in seconds since 1970, and how many instances they have.
 #[extendr]
 fn clusters_find(file: Robj, fields: Robj, programs: Robj) -> Robj {
     entry(|| {
