@@ -113,9 +113,13 @@ await_cluster <- function(begun) {
   structure(list(pointer = cluster_take(begun)), class = c("rustBatchCluster", "cluster"))
 }
 
+worker_executable <- function() {
+  system.file("bin", "rustbatch-worker", package = "rustBatch", mustWork = TRUE)
+}
+
 programs <- function() {
   c(
-    system.file("bin", "rustbatch-worker", package = "rustBatch", mustWork = TRUE),
+    worker_executable(),
     file.path(R.home("bin"), "R"),
     as.character(getRversion())
   )

@@ -18,14 +18,22 @@
 #'   `env` (named texts, the environment of the workers; no place for secrets),
 #'   `context` (text, a Docker context), `serverImage` (text, any image with
 #'   `redis-server`, `"redis:7"` unless given), `rCommand` (text, the R to run),
+#'   `sysPackages` (texts, Debian packages), `rPackages` (texts, packages of
+#'   CRAN, or a list of texts `cran`, `github`, `bioconductor`), `repos` (texts,
+#'   URLs of repositories like CRAN, also `file://`) and `commandLine` (texts, for
+#'   `/bin/sh`), all of which a worker installs and runs before it joins;
 #'   `executable` (path of a `rustbatch-worker` that fits the image, where this
 #'   package's own does not), `redis` (URL of your own), `stopOnExit` (`FALSE`
 #'   leaves the cluster running when R ends), `waitForAll` (`TRUE` waits for all
 #'   workers instead of the first), `startTimeout`, `idleTimeout` and `lifetime`
 #'   (numbers of seconds: 300, 600 and 43200 unless given; workers without work
 #'   for `idleTimeout` end, and so does the Redis after them).
+#' @details Packages that a loop names (`.packages`, or `github = "user/repository"`
+#'   and `bioconductor = "name"` as arguments of [foreach::foreach()]) are installed
+#'   once in each worker where they are missing. Where many workers start often, an
+#'   image that has them starts faster: [buildWorkerImage()].
 #' @return A list for [makeCluster()].
-#' @seealso [getCluster()], [resizeCluster()], [clusterLogs()].
+#' @seealso [buildWorkerImage()], [getCluster()], [resizeCluster()], [clusterLogs()].
 #' @examples
 #' dockerCluster(workers = 4, image = "rocker/r-ver:4.4", cpu = 1, memory = "2g")
 #' \dontrun{

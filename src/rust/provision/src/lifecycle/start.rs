@@ -133,13 +133,15 @@ impl<P: Provider, D: Door> Fleet<P, D> {
                 None if started.elapsed() >= unlisted => {
                     return Err(Error::NotStarted(format!("the server {id} is gone")));
                 }
-                None => "it is not known yet".into(),
+                None => "not known yet".into(),
             };
             if started.elapsed() >= within {
                 let seconds = within.as_secs();
                 return Err(Error::TimedOut { what: "the server", seconds, said: doing });
             }
-            self.say(format!("the server: {doing}"));
+            // What it wrote is for an error.
+            let now = doing.lines().next().unwrap_or_default();
+            self.say(format!("the server: {now}"));
             self.breathe(look).await?;
         }
     }
@@ -213,10 +215,10 @@ impl<P: Provider, D: Door> Fleet<P, D> {
                 Some(State::Running) => {
                     let heard =
                         ears.and_then(|ears| ears.heard(id)).map(|line| format!(": {line}"));
-                    format!("it runs, and has not joined{}", heard.unwrap_or_default())
+                    format!("started, and not joined yet{}", heard.unwrap_or_default())
                 }
                 Some(State::Stopped { why }) => why.clone(),
-                None => "it is not known yet".into(),
+                None => "not known yet".into(),
             };
             format!("{id}: {doing}")
         });
@@ -231,7 +233,7 @@ fn summary(joined: usize, all: usize, doing: &[String]) -> String {
         *counted.entry(line.split_once(": ").map_or("", |(_, doing)| doing)).or_default() += 1;
     }
     let counted: Vec<_> = counted.into_iter().map(|(doing, n)| format!("{n} {doing}")).collect();
-    format!("{joined} of {all} workers have joined; {}", counted.join(", "))
+    format!("{joined} of {all} workers have joined, {}", counted.join(", "))
 }
 
 #[cfg(test)]
@@ -241,6 +243,6 @@ mod tests {
     #[test]
     fn many_that_do_the_same_are_counted() {
         let doing = ["a: pulling", "b: starting", "c: pulling"].map(str::to_owned);
-        assert_eq!(summary(1, 4, &doing), "1 of 4 workers have joined; 2 pulling, 1 starting");
+        assert_eq!(summary(1, 4, &doing), "1 of 4 workers have joined, 2 pulling, 1 starting");
     }
 }

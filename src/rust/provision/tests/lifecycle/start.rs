@@ -95,10 +95,10 @@ async fn a_slow_start_says_what_it_waits_for() {
     let mut said = Vec::new();
     heard(&mut lines, &mut said);
     let expected = [
-        "the server: it is not known yet",
+        "the server: not known yet",
         "the server: pulling the image",
-        "0 of 2 workers have joined; 2 it is not known yet",
-        "0 of 2 workers have joined; 2 pulling the image",
+        "0 of 2 workers have joined, 2 not known yet",
+        "0 of 2 workers have joined, 2 pulling the image",
     ];
     assert_eq!(said, expected, "each once");
     assert_eq!(up.numbers(), numbers(2, 0, 2));
@@ -137,7 +137,7 @@ async fn what_instances_write_while_they_are_waited_for_is_passed_on_once() {
     for line in [": Setting up r-base", ": Installing survival"] {
         assert_eq!(said.iter().filter(|l| l.ends_with(line)).count(), 1, "{said:?}");
     }
-    let text = ": it runs, and has not joined: Installing survival";
+    let text = ": started, and not joined yet: Installing survival";
     assert_eq!(error.matches(text).count(), 3, "{error}");
 }
 
@@ -150,7 +150,7 @@ async fn a_time_out_says_which_did_not_come_and_what_they_do() {
     assert_eq!(error.kind(), "timed_out");
     let text = error.to_string();
     assert!(text.starts_with("No worker joined within 0 s\n* i-"), "{text}");
-    assert_eq!(text.matches(": it runs, and has not joined").count(), 2, "{text}");
+    assert_eq!(text.matches(": started, and not joined yet").count(), 2, "{text}");
     assert!(fake.world().is_empty());
 
     fake.world().slow = u32::MAX;
