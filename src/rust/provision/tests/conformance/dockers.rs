@@ -40,6 +40,14 @@ impl Dockers {
 impl Drop for Dockers {
     fn drop(&mut self) {
         let _ = Command::new("docker").args(["rm", "--force", &self.name()]).output();
+        // A rule that is broken ends before its clusters do.
+        let known = self.provider.known().clone();
+        for cluster in known.iter().filter(|_| std::thread::panicking()) {
+            for left in self.left(cluster) {
+                let _ = Command::new("docker").args(["rm", "--force", &left]).output();
+                let _ = Command::new("docker").args(["network", "rm", &left]).output();
+            }
+        }
     }
 }
 
