@@ -169,7 +169,7 @@ test_as_user("a cluster outlives the R that is killed, is found by name, and end
   rustBatch:::cluster_stop(cluster$pointer, TRUE)
   foreach::registerDoSEQ()
   expect_length(workers_of(id), 2)
-  expect_true(wait_until(length(containers_of(id)) == 0L, 60))
+  expect_true(wait_until(length(containers_of(id)) == 0L, 120))
 })
 
 test_as_user("a cluster ends with its R, or stays where that is wanted", {

@@ -81,6 +81,9 @@ impl Place {
     }
 }
 
+/// How long a worker may take to join that has packages to install: some compile for long.
+const SET_UP: Duration = Duration::from_secs(3600);
+
 /// The image that has this version of R and little else.
 fn image(r_version: &str) -> String {
     format!("rocker/r-ver:{r_version}")
@@ -133,6 +136,8 @@ pub fn wish(spec: &Spec, programs: &Programs) -> (Wish, Policy) {
         ),
         spec::Provider::Docker(docker) => {
             let spec::Unit { cpu, memory, image, environment, setup } = docker.unit.clone();
+            let usual = if setup.is_some() { SET_UP } else { policy.join };
+            let policy = Policy { join: spec.remote.start.unwrap_or(usual), ..policy };
             // What loops ask for is installed, too.
             let setup = Some(setup.unwrap_or_default());
             (Wish { cpu, memory, image, environment, setup, ..wish }, policy)
