@@ -158,12 +158,18 @@ test_as_user("a task that kills R alone is tried three times, an ordinary error 
   expect_identical(tabulate(as.integer(readLines(tried)), 4), c(1L, 3L, 1L, 1L))
 })
 
-test_as_user("a loop whose server dies with its supervisor is an error, with the reason", {
-  cluster <- local_cluster(1)
-  supervisor <- intersect(running("rustbatch-worker server"), cluster_processes())
+test_as_user("a loop whose server is killed again and again is an error, with the reason", {
+  skip_if_not(nzchar(Sys.which("pgrep")))
+  local_cluster(1)
   begun <- tempfile("begun-")
+  # What supervises the server, each time another one, six times.
   system(sprintf(
-    "(while [ ! -e %s ]; do sleep 0.02; done; kill -9 %d)", begun, supervisor
+    paste(
+      "(while [ ! -e %s ]; do sleep 0.02; done; n=0; last=none; while [ $n -lt 6 ]; do",
+      "new=$(pgrep -P %d -f 'rustbatch-worker server');",
+      "if [ -n \"$new\" ] && [ \"$new\" != \"$last\" ];",
+      "then kill -9 $new; last=$new; n=$((n + 1)); fi; sleep 0.05; done)"
+    ), begun, Sys.getpid()
   ), wait = FALSE)
   took <- seconds(error <- expect_error(
     foreach(1:2) %dopar% {
@@ -172,8 +178,9 @@ test_as_user("a loop whose server dies with its supervisor is an error, with the
     },
     class = "rustBatch_error_lost"
   ))
-  expect_match(conditionMessage(error), "private Redis.*signal.*9")
-  expect_lt(took, 5)
+  expect_match(conditionMessage(error), "private Redis.*signal.*9.*started again 5 times within 60 s")
+  expect_identical(error[c("finished", "open")], list(finished = 0, open = 2))
+  expect_lt(took, 40)
 })
 
 # Ctrl-C ----

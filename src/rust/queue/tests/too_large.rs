@@ -80,7 +80,7 @@ async fn what_is_sent_and_never_fits_is_an_error_before() {
 async fn what_finds_redis_full_waits() {
     let house = small();
     let client = house.quick_client().await;
-    let mut work = Loop::open_with(&client, 15 << 20).await;
+    let mut work = Loop::open_with(&client, 9 << 20).await;
     let ballast = "x".repeat(5 << 20);
     let keys = ["a", "b", "c", "d"];
     for key in keys {

@@ -182,7 +182,8 @@ impl<P: Provider, D: Door> Fleet<P, D> {
     /// How long it may be until the next look: not long while somebody is waited for.
     pub fn pause(&self) -> Duration {
         let joined = self.members.values().filter(|member| member.seen.is_some()).count();
-        let whole = self.server.is_some() || self.wish.redis.is_some();
+        let up = |access: &watch::Sender<Access>| access.borrow().standing == Standing::Up;
+        let whole = self.access.as_ref().is_some_and(up);
         let stands = whole && self.owed == 0 && joined == self.members.len();
         if stands || self.lost.is_some() { self.policy.rest } else { self.policy.look }
     }
