@@ -178,7 +178,8 @@ test_as_user("a loop whose server is killed again and again is an error, with th
     },
     class = "rustBatch_error_lost"
   ))
-  expect_match(conditionMessage(error), "private Redis.*signal.*9.*again 5 times within 60 s")
+  said <- conditionMessage(error)
+  expect_match(said, "private Redis.*signal.*9.*started again 5 times within 60 s")
   expect_identical(error[c("finished", "open")], list(finished = 0, open = 2))
   expect_lt(took, 40)
 })

@@ -94,7 +94,14 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             }
         };
         let ours = self.wish.redis.is_none();
-        let register = self.door.open(&self.cluster, &self.key, &client, ours).await?;
+        // One that ran a moment ago may be gone again, which only another look shows.
+        let open = self.door.open(&self.cluster, &self.key, &client, ours);
+        let late = |_| Error::TimedOut {
+            what: "the server",
+            seconds: self.policy.server.as_secs(),
+            said: String::new(),
+        };
+        let register = tokio::time::timeout(self.policy.server, open).await.map_err(late)??;
         let (cluster, key, server) = (self.cluster.clone(), self.key.clone(), client.clone());
         self.ways = Some(Ways { register: register.into(), client, workers, _tunnel: tunnel });
         Ok(Access { cluster, key, server, standing: Standing::Up })
