@@ -84,8 +84,10 @@ impl Ground for Dockers {
 
     fn break_down(&self, cluster: &ClusterId, id: &InstanceId, why: &str) {
         self.speak(cluster, id, why);
-        // All but the first process, which buries the others, and ends with the worker.
-        docker(&["exec", &id.0, "sh", "-c", "kill -KILL -1"]);
+        // All but the first process, which buries the others, and ends with the worker. It may take this
+        // shell with it.
+        let kill = ["exec", &id.0, "sh", "-c", "kill -KILL -1"];
+        Command::new("docker").args(kill).output().expect("docker");
     }
 
     fn left(&self, cluster: &ClusterId) -> Vec<String> {
