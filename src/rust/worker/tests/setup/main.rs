@@ -46,9 +46,13 @@ impl Place {
     }
 
     fn command(&self, setup: &Setup) -> Command {
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_rustbatch-worker")), setup)
+    }
+
+    fn command_of(&self, program: &Path, setup: &Setup) -> Command {
         let file = self.path("setup.json");
         std::fs::write(&file, serde_json::to_vec(setup).expect("JSON")).expect("to write");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rustbatch-worker"));
+        let mut command = Command::new(program);
         command.arg("setup").arg("--file").arg(file);
         command.arg("--library").arg(self.path("library")).stdin(Stdio::null());
         command
@@ -273,7 +277,10 @@ fn where_there_is_no_dpkg_or_no_root_it_says_so() {
     if !Path::new("/usr/bin/dpkg-query").exists() {
         return;
     }
-    let mut command = place.command(&setup);
+    // The target folder may be root's alone.
+    let program = place.path("worker");
+    std::fs::copy(env!("CARGO_BIN_EXE_rustbatch-worker"), &program).expect("to copy");
+    let mut command = place.command_of(&program, &setup);
     if rustix::process::geteuid().is_root() {
         // Nobody may enter the folder of the test.
         let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
