@@ -80,6 +80,8 @@ wanted_cluster <- function(spec, further, redis = NULL) {
     fields <- c(list(workers = spec), fields)
   }
   check_fields(fields)
+  # The names of getOption("repos") say nothing.
+  if (is.atomic(fields$repos)) fields$repos <- unname(fields$repos)
   # c(min = 1, max = 5) is meant like list(min = 1, max = 5).
   named <- vapply(fields, function(field) is.atomic(field) && !is.null(names(field)), NA)
   fields[named] <- lapply(fields[named], as.list)
@@ -101,6 +103,7 @@ check_system <- function(wanted) {
 # The cluster that was begun, when it stands. Says meanwhile what there is to say, unless it stands
 # before anybody could wonder.
 await_cluster <- function(begun) {
+  on.exit(cluster_cancel(begun))
   patience <- Sys.time() + 1
   lines <- NULL
   while (!is.null(news <- cluster_news(begun))) {

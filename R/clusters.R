@@ -36,6 +36,9 @@ getCluster <- function(name, spec = NULL, ..., stopOnExit = FALSE) { # nolint: o
   if (!is.character(name) || length(name) != 1L || is.na(name) || !nzchar(name)) {
     abort("no_cluster", "`name` is not the name of a cluster: one text")
   }
+  if (!isTRUE(stopOnExit) && !isFALSE(stopOnExit)) {
+    abort("config", "`stopOnExit` of getCluster() is neither TRUE nor FALSE")
+  }
   wanted <- wanted_provider(spec, list(...))
   await_cluster(cluster_attach(name, wanted$file, wanted$fields, programs(), isTRUE(stopOnExit)))
 }
@@ -53,6 +56,9 @@ getClusterList <- function(spec = NULL, ...) { # nolint: object_name_linter.
 #' @rdname getCluster
 #' @export
 cleanupClusters <- function(spec = NULL, ..., olderThan = 0) { # nolint: object_name_linter.
+  if (!is.numeric(olderThan) || length(olderThan) != 1L || !isTRUE(olderThan >= 0)) {
+    abort("config", "`olderThan` of cleanupClusters() must be a number of seconds, at least 0")
+  }
   all <- getClusterList(spec, ...)
   age <- as.numeric(difftime(Sys.time(), all$created, units = "secs"))
   # One of unknown age is taken down only where any age will do.

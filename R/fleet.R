@@ -39,11 +39,15 @@ resizeCluster <- function(cluster, n = NULL, min = n, max = n) {
   sizes <- list(min %||% max, max %||% min)
   fits <- function(size) is.numeric(size) && length(size) == 1L && size %in% 0:1024
   if (!all(vapply(sizes, fits, NA)) || sizes[[1]] > sizes[[2]]) {
+    said <- vapply(sizes, function(size) paste(format(size), collapse = ", "), "")
     abort("workers", paste0(
-      "A cluster can't have ", sizes[[1]] %||% "no", " to ", sizes[[2]] %||% "no", " workers\n",
+      "A cluster can't have ", paste(unique(said), collapse = " to "), " workers\n",
       "* Both are whole numbers from 0 to 1024: `resizeCluster(cluster, 5)`, or ",
       "`resizeCluster(cluster, min = 1, max = 10)`."
     ))
+  }
+  if (sizes[[2]] == 0) {
+    message("Loops on this cluster wait until it has workers again: resizeCluster(cluster, 1)")
   }
   fleet_resize(cluster$pointer, as.integer(sizes[[1]]), as.integer(sizes[[2]]))
   fleet_look(cluster$pointer)
@@ -66,12 +70,19 @@ getWorkerNumbers <- function(cluster) {
 #' @export
 clusterInstances <- function(cluster) {
   check_ours(cluster)
-  as.data.frame(fleet_instances(cluster$pointer))
+  all <- as.data.frame(fleet_instances(cluster$pointer))
+  all <- all[order(all$role), ]
+  rownames(all) <- NULL
+  all
 }
 
 #' @rdname resizeCluster
 #' @export
 clusterLogs <- function(cluster, worker = NULL, tail = 100) {
+  check_ours(cluster)
+  if (!is.numeric(tail) || length(tail) != 1L || !isTRUE(tail >= 0 && tail <= 1e6)) {
+    abort("config", "`tail` of clusterLogs() must be a number of lines, from 0 to a million")
+  }
   fleet_logs(cluster$pointer, instance_of(cluster, worker), as.integer(tail))
 }
 

@@ -217,6 +217,12 @@ cluster_take <- function(begun) {
   unwrap(.Call(wrap__cluster_take, begun))
 }
 
+# Gives up a start, or a search: what was started is taken down in the background. One whose cluster
+# has been taken is left alone.
+cluster_cancel <- function(begun) {
+  unwrap(.Call(wrap__cluster_cancel, begun))
+}
+
 # The address of the Redis that a cluster would use, where others can see what is said to it; else
 # `NULL`. Asks nobody.
 cluster_exposed <- function(file, fields) {

@@ -247,3 +247,39 @@ test_as_user("what a cluster in containers can't be is said before anything star
   expect_identical(refused(resizeCluster(cluster, min = 3, max = 2)), "rustBatch_error_workers")
   expect_identical(refused(clusterLogs(cluster, 7)), "rustBatch_error_no_worker")
 })
+
+test_as_user("a start that is interrupted leaves nothing, and waits for no gc()", {
+  skip_without_docker()
+  script <- tempfile(fileext = ".R")
+  writeLines(c(
+    ".libPaths(commandArgs(TRUE)[1]); suppressMessages(library(rustBatch))",
+    sprintf("spec <- %s", paste(deparse(in_docker(
+      1, name = "cut-short", commandLine = "sleep 300"
+    )), collapse = "")),
+    "said <- tryCatch(makeCluster(spec), interrupt = function(i) 'interrupted')",
+    "cat(said, '\\n')",
+    "Sys.sleep(40)"
+  ), script)
+  rscript <- file.path(R.home("bin"), "Rscript")
+  library <- dirname(system.file(package = "rustBatch"))
+  out <- tempfile()
+  command <- sprintf("'%s' '%s' '%s' > '%s' 2>&1 & echo $!", rscript, script, library, out)
+  pid <- as.integer(system(command, intern = TRUE))
+  at_end(bquote(tools::pskill(.(pid), 9L)), environment())
+  ours <- function() grep("^cut-short-", getClusterList()$cluster, value = TRUE)
+  workers <- function() unlist(lapply(ours(), workers_of))
+  expect_true(wait_until(length(workers()) == 1L, 60))
+  tools::pskill(pid, 2L)
+  expect_true(wait_until(length(ours()) == 0L, 30))
+  expect_true("interrupted " %in% readLines(out))
+})
+
+test_as_user("what only resembles ours is not touched", {
+  skip_without_docker()
+  name <- paste0("rustbatch-stranger-", Sys.getpid())
+  docker("create", "--name", name, "--label", "rustbatch.cluster=web", images[["r"]], "true")
+  at_end(bquote(docker("rm", .(name))), environment())
+  expect_false("web" %in% getClusterList()$cluster)
+  expect_error(cleanupClusters(olderThan = "100"), class = "rustBatch_error_config")
+  expect_error(cleanupClusters(olderThan = NA), class = "rustBatch_error_config")
+})

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use extendr_api::prelude::*;
 use rustbatch_protocol::bootstrap::Address;
@@ -21,7 +21,7 @@ use crate::{config, values};
 
 /// A cluster that is being started, or looked for. Dropping it gives it up.
 struct Begun {
-    pending: Pending<(Parts, About), Raised>,
+    pending: RefCell<Option<Pending<(Parts, About), Raised>>>,
     lines: RefCell<UnboundedReceiver<String>>,
     ready: RefCell<Option<(Parts, About)>>,
 }
@@ -55,8 +55,10 @@ fn cluster_news(begun: Robj) -> Robj {
     entry(|| {
         let begun = values::pointed::<Begun>(&begun)?;
         let mut ready = begun.ready.borrow_mut();
-        if ready.is_none() {
-            *ready = begun.pending.wait()?;
+        if ready.is_none()
+            && let Some(pending) = &*begun.pending.borrow()
+        {
+            *ready = pending.wait()?;
         }
         let mut lines = begun.lines.borrow_mut();
         let said: Vec<String> = std::iter::from_fn(|| lines.try_recv().ok()).collect();
@@ -74,6 +76,21 @@ fn cluster_take(begun: Robj) -> Robj {
             Some((parts, about)) => Ok(values::pointer(Cluster::new(parts, about))),
             None => Err(Failure::new("internal", "The cluster has not started yet.")),
         }
+    })
+}
+
+/// Gives up a start, or a search: what was started is taken down in the background. One whose cluster
+/// has been taken is left alone.
+#[extendr]
+fn cluster_cancel(begun: Robj) -> Robj {
+    entry(|| {
+        let begun = values::pointed::<Begun>(&begun)?;
+        drop(begun.pending.take());
+        if let Some((parts, about)) = begun.ready.take() {
+            // As one that nobody refers to any more.
+            drop(Cluster::new(parts, about));
+        }
+        Ok(values::null())
     })
 }
 
@@ -107,7 +124,7 @@ where
     F: Future<Output = std::result::Result<(Parts, About), Raised>> + Send + 'static,
 {
     let (tell, lines) = unbounded_channel();
-    let pending = Pending::begin(work(Progress(Some(tell))))?;
+    let pending = RefCell::new(Some(Pending::begin(work(Progress(Some(tell))))?));
     let (lines, ready) = (RefCell::new(lines), RefCell::default());
     Ok(values::pointer(Begun { pending, lines, ready }))
 }
@@ -143,6 +160,8 @@ async fn attach(
     let records = lifecycle::find(&*place, &Policy::default()).await?;
     let id = lifecycle::named(&records, &name)?;
     let up = lifecycle::attach(Arc::clone(&place), Redis, id.clone(), progress).await?;
+    // So that its numbers are known.
+    let _ = up.pass(Instant::now()).await;
     let (slots, most) = up.size().await?;
     let Policy { server, join, .. } = Policy::default();
     let about = About { id, provider: spec.provider.name(), slots, most, stop_on_exit };
@@ -182,5 +201,6 @@ extendr_module! {
     fn cluster_attach;
     fn cluster_news;
     fn cluster_take;
+    fn cluster_cancel;
     fn cluster_exposed;
 }

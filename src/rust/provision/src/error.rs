@@ -165,7 +165,7 @@ pub enum Error {
 
     /// A cluster that there is not, or of which too little is known.
     #[error(
-        "There is no cluster `{name}`: {reason}\n* `getClusterList()` names those that there are."
+        "Can't find the cluster `{name}`: {reason}\n* `getClusterList()` names those that there are."
     )]
     NoCluster {
         /// What was asked for.

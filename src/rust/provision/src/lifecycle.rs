@@ -82,12 +82,15 @@ pub struct Numbers {
     pub running: u32,
 }
 
-/// A cluster that stands. Dropping it takes it down, without waiting.
+/// A cluster that stands. Dropping it takes it down, without waiting; one that another process has
+/// started is left alone.
 pub struct Up<P: Provider, D: Door> {
     parts: Slot<Option<Parts<P, D>>>,
     access: watch::Receiver<Access>,
     numbers: watch::Receiver<Numbers>,
     runtime: Handle,
+    /// Whether another process has started it.
+    attached: bool,
 }
 
 struct Parts<P: Provider, D: Door> {
@@ -135,7 +138,7 @@ fn name(name: Option<&str>) -> Result<ClusterId, Error> {
 }
 
 impl<P: Provider, D: Door> Up<P, D> {
-    fn new(mut fleet: Fleet<P, D>, access: watch::Receiver<Access>) -> Self {
+    fn new(mut fleet: Fleet<P, D>, access: watch::Receiver<Access>, attached: bool) -> Self {
         let (provider, cluster) = (Arc::clone(&fleet.provider), fleet.cluster.clone());
         let (wanted, unwanted) = watch::channel(());
         fleet.unwanted = unwanted;
@@ -143,7 +146,8 @@ impl<P: Provider, D: Door> Up<P, D> {
         let numbers = fleet.known.subscribe();
         let fleet = Arc::new(Mutex::new(fleet));
         let parts = Parts { provider, fleet, cluster, wanted, keeping: None };
-        Self { parts: Slot::new(Some(parts)), access, numbers, runtime: Handle::current() }
+        let (parts, runtime) = (Slot::new(Some(parts)), Handle::current());
+        Self { parts, access, numbers, runtime, attached }
     }
 
     /// What a client needs; another server's when the first is lost.
@@ -333,8 +337,14 @@ fn gone() -> Error {
 impl<P: Provider, D: Door> Drop for Up<P, D> {
     fn drop(&mut self) {
         let parts = self.slot().take();
-        if let Some(parts) = parts {
-            self.runtime.spawn(parts.end());
+        match parts {
+            Some(parts) if self.attached => {
+                self.runtime.spawn(async { drop(parts.close().await) });
+            }
+            Some(parts) => {
+                self.runtime.spawn(parts.end());
+            }
+            None => {}
         }
     }
 }

@@ -72,6 +72,8 @@ pub(super) struct Fleet<P: Provider, D: Door> {
     pub expected: u32,
     /// Whether it is this client that keeps the cluster up.
     pub mine: bool,
+    /// Since when the queue has not answered.
+    pub mute: Option<Instant>,
     /// Since when there is no server, and another client may be launching one.
     pub bereft: Option<Instant>,
     /// Whether server and workers have been stopped on purpose.
@@ -130,6 +132,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             why: String::new(),
             quiet: None,
             mine: true,
+            mute: None,
             bereft: None,
             paused: false,
             lost: None,

@@ -30,12 +30,16 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         }
         self.bereft = None;
         let register = self.register()?;
-        let Keeping { mine, size } = self.heard(register.keep(KEEPING)).await?;
+        let asked = async { Ok((register.keep(KEEPING).await?, register.load().await?)) };
+        let (Keeping { mine, size }, load) = match self.heard(asked).await {
+            Ok(answer) => answer,
+            Err(error) => return self.unheard(error, &listed, now).await,
+        };
+        self.mute = None;
         if let Some((least, most)) = size.filter(|size| *size != (self.wish.least, self.wish.most))
         {
             self.resize(least, most);
         }
-        let load = self.heard(register.load()).await?;
         self.adopt(&listed, now);
         self.note(&listed, &load, now);
         self.expected = self.demand(&load, now);
@@ -188,6 +192,26 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             }
         }
         Ok(())
+    }
+
+    /// The queue does not answer. A server that does not for too long is as good as lost, whatever its
+    /// provider says of it.
+    async fn unheard(
+        &mut self,
+        error: Error,
+        listed: &HashMap<InstanceId, Instance>,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let since = *self.mute.get_or_insert(now);
+        let limit = self.policy.silent / 2;
+        match &self.server {
+            Some((id, _)) if now.saturating_duration_since(since) >= limit => {
+                let why = format!("the server {id} has not answered for {} s", limit.as_secs());
+                self.mute = None;
+                self.without_server(why, listed, now).await
+            }
+            _ => Err(error),
+        }
     }
 
     /// The server is lost. Who keeps the cluster launches another one; the others wait for that, and do

@@ -150,7 +150,7 @@ pub async fn attach<P: Provider, D: Door>(
     let access = fleet.follow(record).await?;
     let (tell, access) = watch::channel(access);
     fleet.access = Some(tell);
-    Ok(Up::new(fleet, access))
+    Ok(Up::new(fleet, access, true))
 }
 
 /// The same server, reached another way.

@@ -110,7 +110,7 @@ pub fn named(records: &[ClusterRecord], name: &str) -> Result<ClusterId, Error> 
         [only] => Ok(only.clone()),
         _ => {
             let ids: Vec<_> = found.iter().map(|id| format!("`{id}`")).collect();
-            refuse(format!("there are {}; name one of these", ids.join(", ")))
+            refuse(format!("{} are called so; name one of these", ids.join(", ")))
         }
     }
 }

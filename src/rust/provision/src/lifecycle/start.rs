@@ -35,7 +35,7 @@ pub(super) async fn run<P: Provider, D: Door>(mut fleet: Fleet<P, D>) -> Result<
         Ok(access) => {
             let (tell, access) = watch::channel(access);
             fleet.access = Some(tell);
-            Ok(Up::new(fleet, access))
+            Ok(Up::new(fleet, access, false))
         }
         Err(error) => Err(undo(fleet, error).await),
     }

@@ -198,13 +198,13 @@ impl Provider for Containers {
     async fn find(&self) -> Result<Vec<ClusterRecord>, Error> {
         let mut found = BTreeMap::<String, Found>::new();
         for (name, created) in self.docker.networks(CLUSTER, CREATED).await.map_err(busy)? {
-            if let Some(cluster) = name.strip_prefix(NETWORK) {
+            if let Some(cluster) = name.strip_prefix(NETWORK).filter(|_| is_time(&created)) {
                 found.entry(cluster.to_owned()).or_default().note(&created, 0);
             }
         }
         let ids = self.docker.containers(CLUSTER).await.map_err(busy)?;
         for seen in self.docker.inspect(&ids).await.map_err(busy)? {
-            if let Some(cluster) = seen.label(CLUSTER) {
+            if let Some(cluster) = seen.label(CLUSTER).filter(|_| is_ours(&seen)) {
                 let counts = seen.end().is_none() && seen.label(ROLE) != Some(RECORD);
                 let created = seen.label(CREATED).unwrap_or_default();
                 found.entry(cluster.to_owned()).or_default().note(created, usize::from(counts));
@@ -223,12 +223,13 @@ impl Provider for Containers {
             Ok(()) => report.removed.push(what),
             Err(error) => report.left.push((what, error.to_string())),
         };
-        let label = label(cluster);
-        for id in self.docker.containers(&label).await.map_err(busy)? {
+        for Seen { id, .. } in self.all(cluster).await? {
             note(format!("container {}", &id[..id.len().min(12)]), self.docker.remove(&id).await);
         }
-        for (name, _) in self.docker.networks(&label, CREATED).await.map_err(busy)? {
-            note(format!("network {name}"), self.docker.remove_network(&name).await);
+        for (name, created) in self.docker.networks(&label(cluster), CREATED).await.map_err(busy)? {
+            if name == network(cluster) && is_time(&created) {
+                note(format!("network {name}"), self.docker.remove_network(&name).await);
+            }
         }
         Ok(report)
     }
@@ -291,7 +292,9 @@ impl Containers {
 
     async fn all(&self, cluster: &ClusterId) -> Result<Vec<Seen>, Error> {
         let ids = self.docker.containers(&label(cluster)).await.map_err(busy)?;
-        self.docker.inspect(&ids).await.map_err(busy)
+        let mut all = self.docker.inspect(&ids).await.map_err(busy)?;
+        all.retain(is_ours);
+        Ok(all)
     }
 
     /// The containers that hold the record of a cluster: one, or while it is replaced two.
@@ -388,6 +391,19 @@ fn labels(site: &Site, role: &str) -> BTreeMap<String, String> {
 
 fn label(cluster: &ClusterId) -> String {
     format!("{CLUSTER}={cluster}")
+}
+
+/// Whether it was made by this provider: others may use one of its labels.
+fn is_ours(seen: &Seen) -> bool {
+    let role = seen.label(ROLE);
+    let known = role == Some(RECORD)
+        || [Role::Server, Role::Worker].iter().any(|known| role == Some(&*known.to_string()));
+    known && seen.label(CREATED).is_some_and(is_time)
+}
+
+/// Whether it is a number of seconds.
+fn is_time(created: &str) -> bool {
+    created.parse::<u64>().is_ok()
 }
 
 fn unknown(name: &str) -> Error {

@@ -43,6 +43,20 @@ async fn another_process_goes_on_with_a_cluster_that_was_left() {
 }
 
 #[tokio::test]
+async fn a_hold_that_is_dropped_leaves_the_cluster_to_the_others() {
+    let fake = Fake::default();
+    let (first, now) = stands(&fake, 2).await;
+    drop(attach(&fake, &first).await.expect("the cluster"));
+    // What is begun in the background by then would be seen by this.
+    let second = attach(&fake, &first).await.expect("the cluster");
+    second.leave().await.expect("a farewell");
+    first.pass(now).await.expect("a pass");
+    assert_eq!(workers(&fake).len(), 2);
+    first.stop().await.expect("an end");
+    assert!(fake.world().is_empty());
+}
+
+#[tokio::test]
 async fn one_of_several_keeps_the_cluster_and_all_may_resize_it() {
     let fake = Fake::default();
     let (first, now) = stands(&fake, 2).await;

@@ -261,6 +261,21 @@ async fn a_queue_that_does_not_answer_keeps_no_look_for_long() {
 }
 
 #[tokio::test]
+async fn a_server_that_does_not_answer_for_half_a_minute_is_replaced() {
+    let fake = Fake::default();
+    let (up, now) = stands(&fake, 1).await;
+    let server = fake.world().alive(Role::Server).remove(0).id;
+    fake.world().deaf = true;
+    up.pass(now).await.expect_err("no answer");
+    up.pass(now + Duration::from_secs(29)).await.expect_err("no answer");
+    assert_eq!(fake.world().alive(Role::Server)[0].id, server);
+    up.pass(now + Duration::from_secs(30)).await.expect("another server");
+    let servers = fake.world().alive(Role::Server);
+    assert_eq!(servers.len(), 1);
+    assert_ne!(servers[0].id, server);
+}
+
+#[tokio::test]
 async fn a_server_that_does_not_come_again_is_tried_within_the_budget() {
     let fake = Fake::default();
     let (up, now) = stands(&fake, 1).await;
