@@ -3,13 +3,18 @@
 //! Nothing of ours has to be in an image: the executable is copied in, with a file that tells it what
 //! to do and that it removes.
 
+mod labels;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use rustbatch_protocol::ClusterId;
 use zeroize::Zeroizing;
 
+use self::labels::{
+    CLUSTER, CREATED, Found, NETWORK, RECORD, ROLE, is_ours, is_time, label, labels, network,
+};
 use crate::Error;
 use crate::docker::{Docker, Entry, Image, NewContainer, Owner, Seen, Trouble};
 use crate::provider::{
@@ -17,18 +22,8 @@ use crate::provider::{
     Report, Role, ServerTerms, Site, State, Token, Unit,
 };
 
-/// The labels: which cluster, since when there is one (in seconds since 1970), and what for.
-const CLUSTER: &str = "rustbatch.cluster";
-const CREATED: &str = "rustbatch.created";
-const ROLE: &str = "rustbatch.role";
-
-/// The role of a container that never runs: it holds the cluster's record, which only those can read
-/// who may use Docker.
-const RECORD: &str = "record";
+/// Where the record is in its container.
 const RECORD_FILE: &str = "rustbatch-record";
-
-/// What the names of our networks begin with; the cluster's id follows.
-const NETWORK: &str = "rustbatch-";
 
 /// The parts of a site: the images of workers and of the server.
 const IMAGE: &str = "image";
@@ -359,51 +354,6 @@ fn plan(site: &Site, unit: &Unit, i: u32, token: &Token) -> Result<NewContainer,
 
 fn part(site: &Site, part: &str) -> String {
     site.parts.get(part).cloned().unwrap_or_default()
-}
-
-/// What is found of a cluster.
-#[derive(Default)]
-struct Found {
-    created: Option<SystemTime>,
-    instances: usize,
-}
-
-impl Found {
-    /// Notes what one of its things says: `created`, in seconds since 1970, and how many instances that
-    /// have not stopped it is.
-    fn note(&mut self, created: &str, instances: usize) {
-        let since = created.parse().ok().map(Duration::from_secs);
-        let created = since.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
-        self.created = self.created.into_iter().chain(created).min();
-        self.instances += instances;
-    }
-}
-
-fn network(cluster: &ClusterId) -> String {
-    format!("{NETWORK}{cluster}")
-}
-
-fn labels(site: &Site, role: &str) -> BTreeMap<String, String> {
-    let created = site.parts.get("created").map(|created| (CREATED, created.as_str()));
-    let all = [(CLUSTER, site.cluster.as_str()), (ROLE, role)].into_iter().chain(created);
-    all.map(|(name, says)| (name.to_owned(), says.to_owned())).collect()
-}
-
-fn label(cluster: &ClusterId) -> String {
-    format!("{CLUSTER}={cluster}")
-}
-
-/// Whether it was made by this provider: others may use one of its labels.
-fn is_ours(seen: &Seen) -> bool {
-    let role = seen.label(ROLE);
-    let known = role == Some(RECORD)
-        || [Role::Server, Role::Worker].iter().any(|known| role == Some(&*known.to_string()));
-    known && seen.label(CREATED).is_some_and(is_time)
-}
-
-/// Whether it is a number of seconds.
-fn is_time(created: &str) -> bool {
-    created.parse::<u64>().is_ok()
 }
 
 fn unknown(name: &str) -> Error {
