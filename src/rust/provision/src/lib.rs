@@ -8,6 +8,8 @@
 
 pub mod acl;
 mod authority;
+#[cfg(feature = "ecs")]
+pub mod aws;
 pub mod docker;
 pub mod error;
 pub mod executable;

@@ -1,6 +1,8 @@
 //! The providers, and how one is made from what somebody wants.
 
 pub mod docker;
+#[cfg(feature = "ecs")]
+pub mod ecs;
 pub mod local;
 
 use std::collections::BTreeMap;

@@ -18,6 +18,7 @@ mod setup;
 mod slot;
 mod store;
 mod supervisor;
+mod unpack;
 
 use std::io;
 use std::process::ExitCode;
@@ -48,6 +49,9 @@ enum Verb {
     Setup(setup::Here),
     /// Become a program that dies with its parent
     Exec(exec::Exec),
+    /// Put this executable into a folder that another container sees, too, and beside it the bootstrap
+    /// that stands in the environment
+    Unpack(unpack::Unpack),
 }
 
 /// All verbs run on one thread, the process' first: it lives as long as the process, which is what
@@ -63,6 +67,7 @@ fn main() -> ExitCode {
     }
     let result = match Arguments::parse().verb {
         Verb::Exec(exec) => exec.run(),
+        Verb::Unpack(unpack) => unpack.run(),
         Verb::Work(source) => source.worker().and_then(|bootstrap| {
             let worker = bootstrap.worker.clone();
             let ended = runtime()?.block_on(supervisor::work(bootstrap));

@@ -1,13 +1,19 @@
-//! What every provider has to keep, asked of each in turn: the fake one, `local`, and `docker`.
+//! What every provider has to keep, asked of each in turn: the fake one, `local`, `docker`, and
+//! `ecs`.
 //!
 //! A provider more is a [`Ground`] more, and a line in [`conforms!`].
 
 #![allow(clippy::expect_used)]
 
+#[cfg(feature = "ecs")]
+#[path = "../ecs/cloud.rs"]
+mod cloud;
 mod dockers;
 #[path = "../support/fake.rs"]
 mod fake;
 mod fakes;
+#[cfg(feature = "ecs")]
+mod fargates;
 mod faulty;
 #[path = "../support/joined.rs"]
 mod joined;
@@ -32,6 +38,9 @@ pub trait Ground: Sized {
 
     /// A ground of its own, with something of somebody else on it. `None` where it can't be had here.
     fn new() -> Option<Self>;
+
+    /// From now on instances need not run anything, where that takes long.
+    fn hasten(&self) {}
 
     /// The provider; each time one that knows nothing of the others, where it keeps nothing.
     fn provider(&self) -> Arc<Self::Provider>;
@@ -128,3 +137,6 @@ conforms!(
     local = super::locals::Locals,
     docker = super::dockers::Dockers
 );
+
+#[cfg(feature = "ecs")]
+conforms!(ecs = super::fargates::Fargates);

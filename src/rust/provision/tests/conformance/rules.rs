@@ -276,6 +276,7 @@ pub async fn what_was_only_prepared_ends_too<G: Ground>() {
 
 pub async fn wherever_a_start_fails_nothing_is_left<G: Ground>() {
     let Some(ground) = G::new() else { return };
+    ground.hasten();
     let mut failures = 0;
     loop {
         let provider = Arc::new(Faulty::new(ground.provider(), failures));

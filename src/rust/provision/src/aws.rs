@@ -1,0 +1,139 @@
+//! Amazon's cloud, as its own SDK finds it: credentials, region and endpoints come from the
+//! environment, profiles, SSO or a role, as for every other tool.
+//!
+//! ECS is spoken to through `aws-sdk-ecs`; the few calls of other services are signed here
+//! ([`call`]), because the crates of those services take more memory to compile than many machines
+//! have. Both share one HTTP stack, on rustls with ring.
+
+mod address;
+mod call;
+mod trouble;
+mod xml;
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::{Connector, tls};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnectorSettings, SharedHttpConnector, http_client_fn,
+};
+use rustbatch_protocol::Secret;
+
+use crate::Error;
+
+pub use call::Service;
+pub use trouble::Trouble;
+pub use xml::Xml;
+
+/// How long a connection may take to stand, and an answer to come.
+const CONNECT: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// How often a call is tried that is throttled or gets no answer. Standard back-off: with the SDK's
+/// adaptive one three throttles made one call last 44 s.
+const ATTEMPTS: u32 = 8;
+
+/// Who asks.
+#[derive(Debug, Clone, Default)]
+pub enum Login {
+    /// Whoever AWS's own chain finds: environment, profile, SSO, role.
+    #[default]
+    Chain,
+    /// The profile of this name in AWS's files.
+    Profile(String),
+    /// Who has these keys.
+    Keys {
+        /// The access key's id; no secret.
+        id: String,
+        /// The secret access key.
+        secret: Secret,
+        /// The token of a session, where the keys are for a while only.
+        token: Option<Secret>,
+    },
+}
+
+/// A way to Amazon's cloud in one region, as one user. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Aws {
+    config: SdkConfig,
+    connector: SharedHttpConnector,
+    region: String,
+    ecs: aws_sdk_ecs::Client,
+}
+
+impl Aws {
+    /// Finds credentials, region and endpoints; asks nobody yet, except where the chain does.
+    /// `endpoint` is where all services are reached, in place of what the environment says.
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// Where no region is named anywhere.
+    pub async fn connect(
+        login: &Login,
+        region: Option<&str>,
+        endpoint: Option<&str>,
+    ) -> Result<Self, Error> {
+        let connector = connector();
+        let shared = connector.clone();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http_client_fn(move |_, _| shared.clone()))
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ANSWER).build());
+        if let Some(region) = region {
+            loader = loader.region(Region::new(region.to_owned()));
+        }
+        if let Some(endpoint) = endpoint {
+            loader = loader.endpoint_url(endpoint);
+        }
+        loader = match login {
+            Login::Chain => loader,
+            Login::Profile(name) => loader.profile_name(name),
+            Login::Keys { id, secret, token } => {
+                let token = token.as_ref().map(|token| token.expose().to_owned());
+                let keys = Credentials::new(id, secret.expose(), token, None, "rustBatch");
+                loader.credentials_provider(keys)
+            }
+        };
+        let config = loader.load().await;
+        let Some(region) = config.region().map(|region| region.as_ref().to_owned()) else {
+            return Err(Error::Refused {
+                what: "use AWS".into(),
+                reason: "no region is named".into(),
+                way: "Name one: `ecsCluster(region = \"eu-central-1\")`, the environment variable \
+                      AWS_REGION, or `region` in ~/.aws/config."
+                    .into(),
+            });
+        };
+        let ecs = aws_sdk_ecs::Client::new(&config);
+        Ok(Self { config, connector, region, ecs })
+    }
+
+    /// The region.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// The SDK's client for ECS.
+    #[must_use]
+    pub fn ecs(&self) -> &aws_sdk_ecs::Client {
+        &self.ecs
+    }
+}
+
+/// One pool of connections for everything, through the proxy that the environment names.
+fn connector() -> SharedHttpConnector {
+    let settings =
+        HttpConnectorSettings::builder().connect_timeout(CONNECT).read_timeout(ANSWER).build();
+    let connector = Connector::builder()
+        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+        .connector_settings(settings)
+        .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
+        .proxy_config(ProxyConfig::from_env())
+        .build();
+    SharedHttpConnector::new(connector)
+}

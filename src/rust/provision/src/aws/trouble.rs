@@ -1,0 +1,164 @@
+//! What a service of AWS answers when it does not do what it is asked.
+
+use aws_sdk_ecs::error::{ProvideErrorMetadata, SdkError};
+
+use crate::Error;
+
+/// A call that was not done.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{action}: {message} ({code})")]
+pub struct Trouble {
+    /// The call, as policies name it: `ec2:CreateVpc`.
+    pub action: String,
+    /// AWS's word for it: `DependencyViolation`. Empty where there was no answer.
+    pub code: String,
+    /// AWS's sentence about it.
+    pub message: String,
+    /// Whether the service did not say no: it was throttled, is broken, or did not answer.
+    pub passing: bool,
+}
+
+/// What services say when they are asked too often, or too soon after a change.
+const PASSING: [&str; 12] = [
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "TooManyRequestsException",
+    "TooManyUpdates",
+    "ServiceUnavailable",
+    "ServiceUnavailableException",
+    "InternalError",
+    "ServerException",
+];
+
+impl Trouble {
+    /// What a service said; a status of 500 and more will pass, as will a throttle.
+    pub(super) fn said(action: String, code: &str, message: &str, status: u16) -> Self {
+        let passing = status >= 500 || PASSING.contains(&code);
+        Self { action, code: code.to_owned(), message: message.to_owned(), passing }
+    }
+
+    /// There was no answer.
+    pub(super) fn silence(action: String, message: String) -> Self {
+        Self { action, code: String::new(), message, passing: true }
+    }
+
+    /// There is nobody to sign as.
+    pub(super) fn nobody(action: String, message: String) -> Self {
+        Self { action, code: NOBODY.into(), message, passing: false }
+    }
+
+    /// A request that could not be built.
+    pub(crate) fn broken(action: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        let (action, message) = (format!("ecs:{action}"), chain(error));
+        Self { action, code: "Defect".into(), message, passing: false }
+    }
+
+    /// The failure of a call before it.
+    pub(crate) fn silent(action: &str, error: &Error) -> Self {
+        Self::silence(action.to_owned(), error.to_string())
+    }
+
+    /// What the SDK made of a call of ECS named `action`.
+    pub fn of<E: ProvideErrorMetadata + std::error::Error + 'static>(
+        action: &str,
+        error: &SdkError<E>,
+    ) -> Self {
+        let action = format!("ecs:{action}");
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        match error {
+            SdkError::ServiceError(said) => {
+                let meta = said.err().meta();
+                let code = meta.code().unwrap_or("unknown");
+                let message = meta.message().unwrap_or("it did not say why");
+                Self::said(action, code, message, status.unwrap_or(400))
+            }
+            SdkError::ConstructionFailure(_) => Self::nobody(action, chain(error)),
+            SdkError::DispatchFailure(failure) if failure.is_other() => {
+                Self::nobody(action, chain(error))
+            }
+            _ => Self::silence(action, chain(error)),
+        }
+    }
+
+    /// Whether the service used one of these words for it.
+    #[must_use]
+    pub fn is(&self, codes: &[&str]) -> bool {
+        codes.contains(&self.code.as_str())
+    }
+
+    /// Whether its sentence has this in it.
+    #[must_use]
+    pub fn says(&self, words: &str) -> bool {
+        self.message.contains(words)
+    }
+}
+
+const NOBODY: &str = "NoCredentials";
+
+/// The causes of an error, the last one first: it is the one that means something.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut causes = vec![error.to_string()];
+    let mut next = error.source();
+    while let Some(cause) = next {
+        causes.push(cause.to_string());
+        next = cause.source();
+    }
+    causes.reverse();
+    causes.dedup();
+    causes.join(": ")
+}
+
+impl From<Trouble> for Error {
+    fn from(trouble: Trouble) -> Self {
+        let Trouble { action, code, message, passing } = trouble;
+        let what = format!("call {action}");
+        if passing {
+            let reason = if code.is_empty() { message } else { format!("{message} ({code})") };
+            return Self::Busy { what, reason };
+        }
+        let way = match code.as_str() {
+            NOBODY => {
+                "Log in (`aws sso login`, `aws configure`), name a profile (AWS_PROFILE), or \
+                       call `setCredentials()`."
+                    .to_owned()
+            }
+            "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
+                "Log in again (`aws sso login`), or call `setCredentials()` with new keys.".into()
+            }
+            "InvalidClientTokenId"
+            | "UnrecognizedClientException"
+            | "SignatureDoesNotMatch"
+            | "AuthFailure"
+            | "InvalidSignatureException" => {
+                "See that the access key is whole and still valid: `aws sts get-caller-identity`."
+                    .into()
+            }
+            "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => format!(
+                "Have `{action}` allowed; all that is needed stands in \
+                 `system.file(\"iam\", package = \"rustBatch\")`."
+            ),
+            _ => String::new(),
+        };
+        Self::Refused { what, reason: format!("{message} ({code})"), way }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_throttle_and_a_broken_service_will_pass_and_a_refusal_will_not() {
+        let error = |code: &str, status| Trouble::said("ec2:X".into(), code, "m", status).into();
+        assert!(matches!(error("RequestLimitExceeded", 503), Error::Busy { .. }));
+        assert!(matches!(error("ThrottlingException", 400), Error::Busy { .. }));
+        assert!(matches!(error("Odd", 500), Error::Busy { .. }));
+        assert!(matches!(error("VpcLimitExceeded", 400), Error::Refused { .. }));
+        let Error::Refused { way, .. } = error("UnauthorizedOperation", 403) else { panic!() };
+        assert!(way.contains("`ec2:X`"), "{way}");
+    }
+}

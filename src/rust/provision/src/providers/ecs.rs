@@ -1,0 +1,204 @@
+//! The provider `ecs`: each instance a task of AWS Fargate, the server one of them.
+//!
+//! Tasks are started by `RunTask`, one for each instance, not by a service: a service would start
+//! again what has ended by itself, and a forgotten cluster would cost money for ever. Everything that
+//! is made carries the cluster's id and its owner as tags, and by these alone is found and removed.
+
+mod check;
+mod config;
+mod cost;
+mod destroy;
+mod instance;
+mod logs;
+mod network;
+mod role;
+mod routes;
+mod run;
+mod secret;
+mod shell;
+mod size;
+mod stopped;
+mod tags;
+mod task;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use rustbatch_protocol::{ClusterId, WorkerId};
+use tokio::sync::OnceCell;
+use zeroize::Zeroizing;
+
+use crate::Error;
+use crate::aws::{Aws, Login, Service};
+use crate::provider::{
+    ClusterRecord, Endpoint, Instance, InstanceId, Launched, LogQuery, Logs, Plan, Provider, Reach,
+    Report, ServerTerms, Site, Token, Unit,
+};
+pub use config::{Architecture, Ecs, Keep, Spot, Way};
+pub use cost::Cost;
+pub use size::Size;
+
+/// Tasks of AWS Fargate.
+#[derive(Debug)]
+pub struct Fargate {
+    aws: Aws,
+    ecs: Ecs,
+    who: OnceCell<Who>,
+    /// Why tasks ended, by their ids: it is asked once.
+    words: Mutex<HashMap<String, String>>,
+    /// What has been spent, by cluster.
+    ledgers: Mutex<BTreeMap<ClusterId, cost::Ledger>>,
+    /// Since when there is no spare capacity.
+    spare: Mutex<Option<Instant>>,
+    /// How often a call has found no room at all, by its token.
+    vain: Mutex<HashMap<String, u32>>,
+}
+
+/// Who speaks to AWS.
+#[derive(Debug)]
+struct Who {
+    /// In the tag of everything that is ours.
+    owner: String,
+    account: String,
+    /// `aws`, or that of China or of the government.
+    partition: String,
+}
+
+impl Fargate {
+    /// The provider of these clusters, for who has logged in. Asks AWS nothing yet. `endpoint` is
+    /// where all of AWS is reached; where the environment says when absent. Cancel-safe.
+    ///
+    /// # Errors
+    /// Where no region is named anywhere.
+    pub async fn new(ecs: Ecs, login: &Login, endpoint: Option<&str>) -> Result<Self, Error> {
+        let aws = Aws::connect(login, ecs.region.as_deref(), endpoint).await?;
+        Ok(Self {
+            aws,
+            ecs,
+            who: OnceCell::new(),
+            words: Mutex::default(),
+            ledgers: Mutex::default(),
+            spare: Mutex::default(),
+            vain: Mutex::default(),
+        })
+    }
+
+    /// What was said about the clusters.
+    #[must_use]
+    pub fn configuration(&self) -> &Ecs {
+        &self.ecs
+    }
+
+    async fn who(&self) -> Result<&Who, Error> {
+        let ask = async || {
+            let xml = self.aws.query(Service::Sts, "GetCallerIdentity", &[]).await?;
+            let field = |name| xml.text(&format!("GetCallerIdentityResult/{name}")).to_owned();
+            let arn = field("Arn");
+            let partition = arn.split(':').nth(1).unwrap_or("aws").to_owned();
+            let owner = self.ecs.owner.clone().unwrap_or(arn);
+            Ok(Who { owner, account: field("Account"), partition })
+        };
+        self.who.get_or_try_init(ask).await
+    }
+}
+
+impl Provider for Fargate {
+    async fn check(&self) -> Result<Plan, Error> {
+        self.look().await
+    }
+
+    async fn prepare(&self, cluster: &ClusterId) -> Result<Site, Error> {
+        let network = self.network(cluster).await?;
+        let groups = self.groups(cluster, &network).await?;
+        let mut parts = BTreeMap::from([
+            ("vpc", network.vpc),
+            ("subnets", network.subnets.join(",")),
+            ("securityGroups", groups.join(",")),
+            ("logGroup", self.log_group(cluster).await?),
+            ("executionRole", self.execution_role(cluster).await?),
+            ("ecsCluster", self.make_cluster(cluster).await?),
+        ]);
+        if let Some(role) = self.task_role(cluster).await? {
+            parts.insert("taskRole", role);
+        }
+        let server = ServerTerms {
+            executable: "redis-server".into(),
+            folder: "/dev/shm/redis".into(),
+            listen: Some((None, network::PORT)),
+            lifeline: false,
+        };
+        let parts = parts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Ok(Site { cluster: cluster.clone(), server, parts })
+    }
+
+    async fn launch(
+        &self,
+        site: &Site,
+        unit: &Unit,
+        n: u32,
+        token: &Token,
+    ) -> Result<Launched, Error> {
+        let (unit, affordable) = self.within_budget(&site.cluster, unit, n).await?;
+        // The name that stands in it is replaced by the task's id.
+        let told = unit.bootstrap.line(&WorkerId::random()?)?;
+        let told = std::str::from_utf8(&told).map_err(|e| Error::Internal(e.to_string()))?;
+        self.put_secret(&site.cluster, &unit.role().to_string(), told).await?;
+        let mut launched = self.run(site, &unit, affordable, token).await?;
+        if affordable < n && launched.short.is_none() {
+            launched.short = Some("more would cost more than `maxCostPerHour`".into());
+        }
+        Ok(launched)
+    }
+
+    async fn instances(&self, cluster: &ClusterId) -> Result<Vec<Instance>, Error> {
+        let mut instances = Vec::new();
+        for task in self.tasks(cluster).await? {
+            instances.push(self.instance(cluster, &task).await);
+        }
+        Ok(instances)
+    }
+
+    async fn terminate(&self, cluster: &ClusterId, ids: &[InstanceId]) -> Result<(), Error> {
+        let named = |id: &str| ids.iter().any(|named| named.0 == id);
+        self.stop_tasks(cluster, named).await.map(drop)
+    }
+
+    async fn endpoint(&self, cluster: &ClusterId, server: &InstanceId) -> Result<Endpoint, Error> {
+        let task = self.task(cluster, server).await?;
+        let client = Reach::Host(self.client_host(&task).await?, network::PORT);
+        let workers = Reach::Host(self.private_host(&task)?, network::PORT);
+        Ok(Endpoint { client, workers, tunnel: None })
+    }
+
+    async fn logs(
+        &self,
+        cluster: &ClusterId,
+        id: &InstanceId,
+        query: &LogQuery,
+    ) -> Result<Logs, Error> {
+        let task = self.task(cluster, id).await?;
+        let main = instance::role(&task).to_string();
+        let mut lines = self.lines(cluster, &task, &main, query.tail).await?;
+        if lines.is_empty() {
+            lines = self.lines(cluster, &task, task::INIT, query.tail).await?;
+        }
+        Ok(Logs { lines })
+    }
+
+    async fn remember(&self, site: &Site, record: &Zeroizing<Vec<u8>>) -> Result<(), Error> {
+        self.put_record(&site.cluster, record).await
+    }
+
+    async fn recall(&self, cluster: &ClusterId) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        self.record(cluster).await
+    }
+
+    async fn find(&self) -> Result<Vec<ClusterRecord>, Error> {
+        self.clusters().await
+    }
+
+    async fn destroy(&self, cluster: &ClusterId) -> Result<Report, Error> {
+        self.remove(cluster).await
+    }
+}

@@ -1,0 +1,155 @@
+//! What a cluster costs, and where that ends.
+//!
+//! Prices are those of on-demand capacity in us-east-1 unless others are named, so that Spot costs
+//! less than is said. A task costs from the pull of its image to its end, a minute at least.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_ecs::primitives::DateTime;
+use aws_sdk_ecs::types::Task;
+use rustbatch_protocol::ClusterId;
+
+use super::Fargate;
+use super::instance::id;
+use super::size::Size;
+use crate::Error;
+use crate::provider::{Bootstrap, Plan, Unit};
+
+/// What a cluster costs, in US dollars.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Cost {
+    /// For an hour, as it is now.
+    pub per_hour: f64,
+    /// So far, as far as this process and ECS remember: ECS forgets a task an hour after its end.
+    pub so_far: f64,
+}
+
+/// What each task has cost and whether it goes on: by its id.
+pub(super) type Ledger = BTreeMap<String, Entry>;
+
+/// One task.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    dollars: f64,
+    per_hour: f64,
+}
+
+impl Fargate {
+    /// What a cluster costs. Cancel-safe.
+    ///
+    /// # Errors
+    /// Where its tasks can't be listed.
+    pub async fn cost(&self, cluster: &ClusterId) -> Result<Cost, Error> {
+        self.tasks(cluster).await?;
+        let ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = ledgers.get(cluster).into_iter().flat_map(BTreeMap::values);
+        let add = |sum: Cost, entry: &Entry| Cost {
+            per_hour: sum.per_hour + entry.per_hour,
+            so_far: sum.so_far + entry.dollars,
+        };
+        Ok(entries.fold(Cost::default(), add))
+    }
+
+    /// What a task has cost, and costs.
+    pub(super) fn spent_on(&self, task: &Task) -> (String, Entry) {
+        let number = |text: Option<&str>| text.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let size = Size { cpu: number(task.cpu()), memory: number(task.memory()) };
+        let rate = size.price(&self.ecs);
+        let from = task.pull_started_at().or_else(|| task.created_at()).map(time);
+        let until = task.stopped_at().map(time);
+        let hours = from.map_or(0.0, |from| hours(from, until.unwrap_or_else(SystemTime::now)));
+        let per_hour = if until.is_some() { 0.0 } else { rate };
+        (id(task).to_owned(), Entry { dollars: rate * hours, per_hour })
+    }
+
+    pub(super) fn ledger(&self, cluster: &ClusterId, entries: Vec<(String, Entry)>) {
+        let mut ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
+        ledgers.entry(cluster.clone()).or_default().extend(entries);
+    }
+
+    /// What is known of the price before anything is started: how many workers it allows.
+    pub(super) fn price(&self, plan: &mut Plan, server: Size, worker: Size) -> Result<(), Error> {
+        let (base, each) = (server.price(&self.ecs), worker.price(&self.ecs));
+        let planned = base + f64::from(self.ecs.workers) * each;
+        plan.dollars_per_hour = Some(planned);
+        let of = match (self.ecs.price_per_cpu, self.aws.region()) {
+            (None, region) if region != "us-east-1" => {
+                format!(", by the prices of us-east-1; those of {region} may differ")
+            }
+            _ => String::new(),
+        };
+        plan.notes.push(format!(
+            "The cluster costs at most {planned:.2} dollars for an hour: {base:.3} for the server, \
+             {each:.3} for a worker{of}."
+        ));
+        let Some(most) = self.ecs.max_cost_per_hour else { return Ok(()) };
+        let workers = ((most - base) / each + 1e-9).floor();
+        if workers < 1.0 {
+            return Err(super::config::refused(
+                &format!("a server and a worker cost {:.3} dollars for an hour", base + each),
+                &format!("That is more than `maxCostPerHour`, {most}: raise it, or ask for less."),
+            ));
+        }
+        plan.most_workers = Some(workers.min(f64::from(u32::MAX)) as u32);
+        Ok(())
+    }
+
+    /// The unit with a life that ends when the money does, and how many of `n` may be started.
+    pub(super) async fn within_budget(
+        &self,
+        cluster: &ClusterId,
+        unit: &Unit,
+        n: u32,
+    ) -> Result<(Unit, u32), Error> {
+        let (mut unit, mut n) = (unit.clone(), n);
+        if self.ecs.max_cost.is_none() && self.ecs.max_cost_per_hour.is_none() {
+            return Ok((unit, n));
+        }
+        let cost = self.cost(cluster).await?;
+        let each = self.size(&unit)?.price(&self.ecs);
+        if let Some(most) = self.ecs.max_cost_per_hour {
+            let room = ((most - cost.per_hour) / each + 1e-9).floor().max(0.0);
+            n = n.min(room.min(f64::from(u32::MAX)) as u32);
+            if n == 0 {
+                return Err(over(format!("it would cost more than {most} dollars for an hour")));
+            }
+        }
+        let Some(most) = self.ecs.max_cost else { return Ok((unit, n)) };
+        // The server's end is everybody's: it is to come when all planned workers have used it up.
+        let planned = match unit.bootstrap {
+            Bootstrap::Server(_) => {
+                let size = Size::fitting(self.ecs.cpu, self.ecs.memory)?;
+                each + f64::from(self.ecs.workers) * size.price(&self.ecs)
+            }
+            Bootstrap::Worker(_) => f64::from(n) * each,
+        };
+        let hours = (most - cost.so_far) / (cost.per_hour + planned);
+        if hours <= 0.0 {
+            return Err(over(format!("it has cost {:.2} dollars of {most}", cost.so_far)));
+        }
+        let seconds = (hours * 3600.0).ceil() as u64;
+        let life = match &mut unit.bootstrap {
+            Bootstrap::Server(told) => &mut told.life_seconds,
+            Bootstrap::Worker(told) => &mut told.life_seconds,
+        };
+        *life = Some(life.map_or(seconds, |life| life.min(seconds)));
+        Ok((unit, n))
+    }
+}
+
+fn over(reason: String) -> Error {
+    let way = "Raise `maxCost` or `maxCostPerHour`, or stop the cluster.".to_owned();
+    Error::Refused { what: "start more tasks of the cluster".into(), reason, way }
+}
+
+fn time(when: &DateTime) -> SystemTime {
+    SystemTime::try_from(*when).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// From the pull of the image to the end, at least a minute.
+fn hours(from: SystemTime, until: SystemTime) -> f64 {
+    let ran = until.duration_since(from).unwrap_or_default();
+    ran.max(Duration::from_secs(60)).as_secs_f64() / 3600.0
+}

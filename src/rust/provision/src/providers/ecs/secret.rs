@@ -1,0 +1,131 @@
+//! What instances are told, and the record of a cluster: each an encrypted parameter of SSM, in the
+//! cluster's own folder. ECS gives the first to the container that writes it to a file; nobody reads
+//! the second but its owner.
+
+use aws_smithy_types::base64;
+use rustbatch_protocol::ClusterId;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::Fargate;
+use super::tags::{Tags, path};
+use crate::Error;
+use crate::aws::{Service, Trouble};
+
+/// The parameter of a cluster's record.
+const RECORD: &str = "record";
+
+/// What a record begins with that is kept as it is, and one in base 64.
+const PLAIN: &str = "text:";
+const CODED: &str = "base64:";
+
+/// How many bytes the largest parameter holds.
+const LARGEST: usize = 8192;
+
+/// How many parameters can be removed in one call.
+const TEN: usize = 10;
+
+impl Fargate {
+    async fn ssm(
+        &self,
+        call: &str,
+        parameters: &serde_json::Value,
+    ) -> Result<serde_json::Value, Trouble> {
+        self.aws.json(Service::Ssm, call, parameters).await
+    }
+
+    /// Keeps `text` as parameter `name` of the cluster, in place of the one before.
+    pub(super) async fn put_secret(
+        &self,
+        cluster: &ClusterId,
+        name: &str,
+        text: &str,
+    ) -> Result<(), Error> {
+        if text.len() > LARGEST {
+            return Err(Error::Refused {
+                what: format!("keep the parameter {}/{name}", path(cluster)),
+                reason: format!("it has {} bytes, and SSM takes {LARGEST}", text.len()),
+                way: String::new(),
+            });
+        }
+        let name = format!("{}/{name}", path(cluster));
+        let owner = &self.who().await?.owner;
+        let tags = Tags::new(&self.ecs, owner, cluster, "secret").json();
+        // Up to 4 KiB it costs nothing.
+        let tier = "Intelligent-Tiering";
+        let new = json!({"Name": name, "Type": "SecureString", "Value": text, "Tier": tier,
+                         "Tags": tags});
+        match self.ssm("PutParameter", &new).await {
+            Ok(_) => Ok(()),
+            // A parameter is either tagged or overwritten, never both.
+            Err(error) if error.is(&["ParameterAlreadyExists"]) => {
+                let again = json!({"Name": name, "Type": "SecureString", "Value": text,
+                                   "Tier": tier, "Overwrite": true});
+                self.ssm("PutParameter", &again).await?;
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Keeps the record of a cluster.
+    pub(super) async fn put_record(&self, cluster: &ClusterId, record: &[u8]) -> Result<(), Error> {
+        // SSM takes `{{` for the name of another parameter.
+        let plain = std::str::from_utf8(record).ok().filter(|text| !text.contains("{{"));
+        let text = Zeroizing::new(match plain {
+            Some(text) => format!("{PLAIN}{text}"),
+            None => format!("{CODED}{}", base64::encode(record)),
+        });
+        self.put_secret(cluster, RECORD, &text).await
+    }
+
+    /// The record of a cluster; nothing where there is none.
+    pub(super) async fn record(
+        &self,
+        cluster: &ClusterId,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        let name = format!("{}/{RECORD}", path(cluster));
+        let wanted = json!({"Name": name, "WithDecryption": true});
+        let found = match self.ssm("GetParameter", &wanted).await {
+            Ok(found) => found,
+            Err(error) if error.is(&["ParameterNotFound"]) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let text = found["Parameter"]["Value"].as_str().unwrap_or_default();
+        let bytes = match (text.strip_prefix(PLAIN), text.strip_prefix(CODED)) {
+            (Some(text), _) => Some(text.as_bytes().to_vec()),
+            (_, Some(text)) => base64::decode(text).ok(),
+            _ => None,
+        };
+        let bytes = bytes.ok_or_else(|| Error::Refused {
+            what: format!("read the record of the cluster {cluster}"),
+            reason: format!("the parameter {name} is none of rustBatch's"),
+            way: String::new(),
+        })?;
+        Ok(Some(Zeroizing::new(bytes)))
+    }
+
+    /// Removes all parameters of a cluster, and says which.
+    pub(super) async fn remove_secrets(&self, cluster: &ClusterId) -> Result<Vec<String>, Trouble> {
+        let mut names = Vec::new();
+        let mut next = serde_json::Value::Null;
+        loop {
+            let mut wanted = json!({"Path": path(cluster), "Recursive": false,
+                                    "WithDecryption": false});
+            if !next.is_null() {
+                wanted["NextToken"] = next;
+            }
+            let page = self.ssm("GetParametersByPath", &wanted).await?;
+            let found = page["Parameters"].as_array().cloned().unwrap_or_default();
+            names.extend(found.iter().filter_map(|one| Some(one["Name"].as_str()?.to_owned())));
+            next = page["NextToken"].clone();
+            if next.is_null() {
+                break;
+            }
+        }
+        for ten in names.chunks(TEN) {
+            self.ssm("DeleteParameters", &json!({"Names": ten})).await?;
+        }
+        Ok(names)
+    }
+}

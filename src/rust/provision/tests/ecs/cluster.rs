@@ -1,0 +1,85 @@
+//! 1. A cluster, a loop on it, and its end.
+
+use std::sync::Arc;
+
+use rustbatch_provision::lifecycle::Numbers;
+use rustbatch_provision::provider::{LogQuery, Provider, Role, State};
+use rustbatch_provision::providers::ecs::{Ecs, Keep};
+
+use super::cloud::Cloud;
+use super::squares::Squares;
+use super::support::supervisor;
+use super::{client, policy, start, wish};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loop_on_four_tasks_is_right_and_its_cluster_leaves_nothing() {
+    let Some(mut cloud) = Cloud::new() else { return };
+    let carrier = cloud.carrier(&supervisor());
+    let provider = Arc::new(cloud.provider(cloud.ecs(&carrier)).await);
+    let up = start(&provider, wish("squares", 4), policy()).await;
+    let cluster = up.access().cluster;
+    let numbers = up.numbers().await.expect("numbers");
+    assert_eq!(numbers, Numbers { expected: 4, initializing: 0, running: 4 });
+    assert_eq!(cloud.containers().len(), 5, "those that brought the executable are gone");
+
+    let client = client(&up.access()).await;
+    Squares::new(200, 0.01).run(&client).await;
+
+    let listed = provider.instances(&cluster).await.expect("instances");
+    assert!(listed.iter().all(|one| one.state == State::Running), "{listed:?}");
+    let server = listed.iter().find(|one| one.role == Role::Server).expect("a server");
+    let said = up.logs(&server.id, &LogQuery { tail: 10 }).await.expect("its words");
+    assert!(said.lines.iter().any(|line| line.contains("ready")), "{said:?}");
+    assert_eq!(server.worker, None);
+    let cost = provider.cost(&cluster).await.expect("a cost");
+    // A server of 256 and 512, four workers of 256 and 1024, and five addresses.
+    assert!((cost.per_hour - 0.095_602_5).abs() < 1e-9, "{cost:?}");
+    assert!(cost.so_far > 0.0, "{cost:?}");
+
+    let report = up.stop().await.expect("an end");
+    assert_eq!(report.left, []);
+    all_calls_are_in_the_policies(&cloud);
+    assert_eq!(cloud.left(&cluster), [""; 0]);
+    assert_eq!(cloud.containers(), [""; 0]);
+    assert_eq!(cloud.things("rustbatch:owner", OWNER), [""; 0]);
+}
+
+/// Whoever has both policies of `inst/iam` may do all that was done.
+fn all_calls_are_in_the_policies(cloud: &Cloud) {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../inst/iam");
+    let read = |name: &str| std::fs::read_to_string(format!("{folder}/{name}")).expect("a policy");
+    let both = read("daily.json") + &read("bootstrap.json");
+    let calls = cloud.state()["calls"].as_object().cloned().expect("calls");
+    assert!(calls.len() > 30, "{calls:?}");
+    // Everybody may ask who they are.
+    for call in calls.keys().filter(|call| *call != "GetCallerIdentity") {
+        assert!(both.contains(&format!(":{call}\"")), "{call} is in no policy");
+    }
+}
+
+/// Who moto takes us for.
+const OWNER: &str = "arn:aws:sts::123456789012:user/moto";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_to_stay_stays_and_is_used_again() {
+    let Some(cloud) = Cloud::new() else { return };
+    cloud.tell("ghosts", &serde_json::json!({}));
+    let ecs = Ecs { keep: vec![Keep::Network, Keep::Role, Keep::Logs], ..cloud.ecs("none") };
+    let mut parts = Vec::new();
+    for id in ["one", "two"] {
+        let cluster = id.parse().expect("an id");
+        let provider = cloud.provider(ecs.clone()).await;
+        let site = provider.prepare(&cluster).await.expect("a site");
+        parts.push(["vpc", "subnets", "executionRole"].map(|part| site.parts[part].clone()));
+        let group = &site.parts["securityGroups"];
+        assert!(cloud.left(&cluster).iter().any(|arn| arn.ends_with(group)));
+        assert_eq!(provider.destroy(&cluster).await.expect("an end").left, []);
+        assert_eq!(cloud.left(&cluster), [""; 0]);
+        assert_eq!(provider.find().await.expect("records"), []);
+    }
+    assert_eq!(parts[0], parts[1], "what had stayed is used again");
+    // A VPC, two subnets, and a gateway.
+    assert_eq!(cloud.things("rustbatch:kept", "network").len(), 4);
+    assert_eq!(cloud.things("rustbatch:kept", "role").len(), 1);
+    assert_eq!(cloud.things("rustbatch:kept", "logs").len(), 2, "one of each cluster");
+}

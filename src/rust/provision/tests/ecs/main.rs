@@ -1,0 +1,66 @@
+//! Clusters on Fargate, in an account of this machine: moto's, whose tasks are real containers.
+
+#![allow(clippy::expect_used, clippy::print_stderr, clippy::print_stdout)]
+#![cfg(feature = "ecs")]
+
+mod bad;
+mod canary;
+mod cloud;
+mod cluster;
+mod faults;
+mod hundred;
+#[path = "../support/joined.rs"]
+mod joined;
+mod live;
+mod money;
+mod orphan;
+mod places;
+mod squares;
+mod strangers;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustbatch_protocol::Seal;
+use rustbatch_provision::lifecycle::{self, Access, Policy, Progress, Redis, Up, Wish};
+use rustbatch_provision::providers::ecs::Fargate;
+use rustbatch_queue::Client;
+
+fn wish(name: &str, workers: u32) -> Wish {
+    Wish {
+        name: Some(name.into()),
+        least: workers,
+        most: workers,
+        slots: 1,
+        cpu: None,
+        memory: None,
+        image: None,
+        environment: BTreeMap::new(),
+        r: "R".into(),
+        redis: None,
+    }
+}
+
+/// Looks often.
+fn policy() -> Policy {
+    Policy {
+        all: true,
+        look: Duration::from_millis(100),
+        rest: Duration::from_millis(200),
+        pause: Duration::from_millis(50),
+        ..Policy::default()
+    }
+}
+
+async fn start(provider: &Arc<Fargate>, wish: Wish, policy: Policy) -> Up<Fargate, Redis> {
+    let start = lifecycle::start(Arc::clone(provider), Redis, wish, policy, Progress::default());
+    start.await.expect("a cluster")
+}
+
+async fn client(access: &Access) -> Client {
+    let seal = Seal::new(access.cluster.clone(), access.key.clone()).expect("a seal");
+    Client::connect(access.server.clone(), seal).await.expect("a client")
+}
