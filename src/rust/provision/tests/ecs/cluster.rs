@@ -18,7 +18,7 @@ async fn a_loop_on_four_tasks_is_right_and_its_cluster_leaves_nothing() {
     let provider = Arc::new(cloud.provider(cloud.ecs(&carrier)).await);
     let up = start(&provider, wish("squares", 4), policy()).await;
     let cluster = up.access().cluster;
-    let numbers = up.numbers().await.expect("numbers");
+    let numbers = up.numbers();
     assert_eq!(numbers, Numbers { expected: 4, initializing: 0, running: 4 });
     assert_eq!(cloud.containers().len(), 5, "those that brought the executable are gone");
 

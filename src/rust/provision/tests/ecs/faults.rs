@@ -21,7 +21,7 @@ async fn a_loop_outlives_a_spot_interruption_a_killed_worker_and_a_killed_server
     let ecs = Ecs { spot: Spot::Only, ..cloud.ecs(&carrier) };
     let provider = Arc::new(cloud.provider(ecs).await);
     let soon = Policy { silent: Duration::from_secs(10), ..policy() };
-    let mut up = start(&provider, wish("faults", 3), soon).await;
+    let up = start(&provider, wish("faults", 3), soon).await;
     up.keep();
     let (cluster, first) = (up.access().cluster, up.access().server.address);
     let mut squares = Squares::new(200, 0.1);
@@ -44,14 +44,17 @@ async fn a_loop_outlives_a_spot_interruption_a_killed_worker_and_a_killed_server
     let said = |words: &str| whys.iter().any(|why| why.contains(words));
     assert!(said("took its spare capacity back") && said("killed by signal 9"), "{whys:?}");
 
-    // Who uses a cluster is told of its new server, and publishes what has not come.
+    // Who uses a cluster is told of its new server; the client publishes there what has not come.
     cloud.tell("kill", &json!({"n": 1, "group": "rustbatch-server"}));
-    let moved = || up.access().server.address != first;
-    let whole = block_in_place(|| squares.collect(&way, 200, moved));
-    assert!(!whole, "the server was lost before the end");
-    drop(way);
-    let other = client(&up.access()).await;
-    let way = squares.open(&other);
+    let moved = || {
+        let now = up.access().server;
+        let moved = now.address != first;
+        if moved {
+            one.moved(&now).expect("to follow");
+        }
+        moved
+    };
+    assert!(!block_in_place(|| squares.collect(&way, 200, moved)), "the server was not lost");
     assert!(block_in_place(|| squares.collect(&way, 200, || false)));
     way.close().await;
     squares.check();

@@ -40,6 +40,7 @@ fn wish(name: &str, workers: u32) -> Wish {
         image: None,
         environment: BTreeMap::new(),
         r: "R".into(),
+        setup: None,
         redis: None,
     }
 }

@@ -22,7 +22,7 @@ pub struct Squares {
     main: Vec<u8>,
 }
 
-/// One way of the loop through a queue; a lost server needs another one.
+/// The loop in a queue.
 pub struct Way {
     job: Job,
     events: Receiver<Event>,
@@ -50,13 +50,17 @@ impl Squares {
         Self { tasks, came: BTreeSet::new(), place, head, main }
     }
 
-    /// Publishes what has not come yet.
+    /// Publishes it.
     pub fn open(&self, client: &Client) -> Way {
         let mut main = (self.head.len() as f64).to_ne_bytes().to_vec();
         main.extend(&self.head);
         main.extend(&self.main);
-        let context =
-            Context { client: client.id().clone(), main: Payload::Inline(main), objects: vec![] };
+        let context = Context {
+            client: client.id().clone(),
+            main: Payload::Inline(main),
+            objects: vec![],
+            wanted: None,
+        };
         let bytes = encode(&context).expect("bytes");
         let context = BlobRef::of(client.seal(), &bytes);
         let spec = JobSpec {
@@ -65,15 +69,14 @@ impl Squares {
             beside: Vec::new(),
             fresh: vec![context],
             seed: None,
+            tasks: Some(self.tasks),
         };
         let (tell, events) = std::sync::mpsc::channel();
         let job = Job::open(client, spec, tell).expect("a job");
         for first in (1..=self.tasks).step_by(CHUNK as usize) {
-            if (first..first + u64::from(CHUNK)).any(|task| !self.came.contains(&task)) {
-                let arguments = std::fs::read(self.place.path().join(first.to_string()));
-                let name = ChunkName { first, n: CHUNK };
-                job.push(name, arguments.expect("arguments")).expect("to push");
-            }
+            let arguments = std::fs::read(self.place.path().join(first.to_string()));
+            let name = ChunkName { first, n: CHUNK };
+            job.push(name, arguments.expect("arguments")).expect("to push");
         }
         Way { job, events }
     }
@@ -93,10 +96,7 @@ impl Squares {
             deadline = Instant::now() + SOON;
             assert!(matches!(outcome.report, Report::Values(_)), "{:?}", outcome.report);
             for task in lacking {
-                // From a second way a chunk may come whole of which a part is there.
-                if !self.came.insert(task) {
-                    continue;
-                }
+                assert!(self.came.insert(task), "{task} came twice");
                 let file = format!("{task}-{}.value", task - name.first + 1);
                 std::fs::write(self.place.path().join(file), &bytes).expect("to write");
             }
