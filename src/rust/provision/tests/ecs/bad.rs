@@ -91,7 +91,7 @@ async fn a_worker_that_never_joins_is_not_waited_for_longer_than_was_said() {
     let short = Policy { join: Duration::from_secs(2), ..policy() };
     let start = lifecycle::start(provider, door, wish("mute", 2), short, Progress::default());
     let Err(error) = start.await else { panic!("it started") };
-    has(&error.to_string(), &["No worker joined within 2 s", "it runs, and has not joined"]);
+    has(&error.to_string(), &["No worker joined within 2 s", "started, and not joined yet"]);
     let tasks = cloud.state()["tasks"].as_array().cloned().expect("tasks");
     assert!(tasks.iter().all(|task| task["status"] == "STOPPED"), "{tasks:?}");
 }

@@ -3,16 +3,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustbatch_provision::lifecycle::Policy;
+use rustbatch_provision::lifecycle::{Access, Policy, Standing};
 use rustbatch_provision::provider::{Provider, Role, State};
 use rustbatch_provision::providers::ecs::{Ecs, Spot};
+use rustbatch_queue::Client;
 use serde_json::json;
+use tokio::sync::watch;
 use tokio::task::block_in_place;
 
-use super::cloud::Cloud;
+use super::cloud::{Cloud, PATIENCE};
 use super::squares::Squares;
 use super::support::supervisor;
 use super::{client, policy, start, wish};
+
+/// Tells the client of a new server, and while one is on its way, as R's clients are told.
+async fn follow(mut accesses: watch::Receiver<Access>, client: Client) {
+    while accesses.changed().await.is_ok() {
+        let Access { server, standing, .. } = accesses.borrow_and_update().clone();
+        match standing {
+            Standing::Up => client.moved(&server).expect("to follow"),
+            _ => client.expect(2 * PATIENCE),
+        }
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loop_outlives_a_spot_interruption_a_killed_worker_and_a_killed_server() {
@@ -27,12 +40,13 @@ async fn a_loop_outlives_a_spot_interruption_a_killed_worker_and_a_killed_server
     let mut squares = Squares::new(200, 0.1);
 
     let one = client(&up.access()).await;
+    tokio::spawn(follow(up.accesses(), one.clone()));
     let way = squares.open(&one);
-    assert!(block_in_place(|| squares.collect(&way, 20, || false)));
+    block_in_place(|| squares.collect(&way, 20));
     cloud.tell("spot", &json!({"n": 1}));
-    assert!(block_in_place(|| squares.collect(&way, 40, || false)));
+    block_in_place(|| squares.collect(&way, 40));
     cloud.tell("kill", &json!({"n": 1, "group": "rustbatch-worker"}));
-    assert!(block_in_place(|| squares.collect(&way, 80, || false)));
+    block_in_place(|| squares.collect(&way, 80));
     let seen = provider.instances(&cluster).await.expect("instances");
     let whys: Vec<_> = seen
         .iter()
@@ -44,18 +58,9 @@ async fn a_loop_outlives_a_spot_interruption_a_killed_worker_and_a_killed_server
     let said = |words: &str| whys.iter().any(|why| why.contains(words));
     assert!(said("took its spare capacity back") && said("killed by signal 9"), "{whys:?}");
 
-    // Who uses a cluster is told of its new server; the client publishes there what has not come.
     cloud.tell("kill", &json!({"n": 1, "group": "rustbatch-server"}));
-    let moved = || {
-        let now = up.access().server;
-        let moved = now.address != first;
-        if moved {
-            one.moved(&now).expect("to follow");
-        }
-        moved
-    };
-    assert!(!block_in_place(|| squares.collect(&way, 200, moved)), "the server was not lost");
-    assert!(block_in_place(|| squares.collect(&way, 200, || false)));
+    block_in_place(|| squares.collect(&way, 200));
+    assert_ne!(up.access().server.address, first, "the server was not lost");
     way.close().await;
     squares.check();
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustbatch_protocol::{BlobRef, ChunkName, Context, Payload, Report, encode};
 use rustbatch_queue::{Client, Event, Job, JobSpec};
@@ -81,19 +81,17 @@ impl Squares {
         Way { job, events }
     }
 
-    /// Takes outcomes in until `n` tasks have come, each once; `false` if that is `over` before.
-    pub fn collect(&mut self, way: &Way, n: u64, over: impl Fn() -> bool) -> bool {
-        let mut deadline = Instant::now() + SOON;
+    /// Takes outcomes in until `n` tasks have come, each once. Blocks.
+    pub fn collect(&mut self, way: &Way, n: u64) {
         while (self.came.len() as u64) < n {
-            if over() {
-                return false;
-            }
-            let Ok(event) = way.events.recv_timeout(Duration::from_millis(100)) else {
-                assert!(Instant::now() < deadline, "nothing came of {}", self.came.len());
-                continue;
+            let event = way.events.recv_timeout(SOON);
+            let event =
+                event.unwrap_or_else(|e| panic!("nothing came after {}: {e}", self.came.len()));
+            let (name, lacking, outcome, bytes) = match event {
+                Event::Outcome { name, lacking, outcome, bytes } => (name, lacking, outcome, bytes),
+                Event::Failed(error) => panic!("the loop failed: {error}"),
+                _ => continue,
             };
-            let Event::Outcome { name, lacking, outcome, bytes } = event else { continue };
-            deadline = Instant::now() + SOON;
             assert!(matches!(outcome.report, Report::Values(_)), "{:?}", outcome.report);
             for task in lacking {
                 assert!(self.came.insert(task), "{task} came twice");
@@ -101,7 +99,6 @@ impl Squares {
                 std::fs::write(self.place.path().join(file), &bytes).expect("to write");
             }
         }
-        true
     }
 
     /// All have come, once, and are right.
@@ -125,7 +122,7 @@ impl Squares {
     pub async fn run(mut self, client: &Client) {
         let way = self.open(client);
         let tasks = self.tasks;
-        assert!(tokio::task::block_in_place(|| self.collect(&way, tasks, || false)));
+        tokio::task::block_in_place(|| self.collect(&way, tasks));
         way.close().await;
         self.check();
     }
