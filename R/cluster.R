@@ -14,13 +14,13 @@
 #'
 #' @param spec What to start: nothing (as many R processes as the machine has
 #'   processors); their number, from 1 to 1024; the path of a `cluster.json`; a
-#'   cluster in containers, from [dockerCluster()]; or a list with the fields of
-#'   a `cluster.json`.
+#'   cluster in containers, from [dockerCluster()], or on AWS, from [ecsCluster()];
+#'   or a list with the fields of a `cluster.json`.
 #' @param ... Further fields of a `cluster.json`, by name: `provider` (text,
-#'   `"local"` or `"docker"`), `name` (text: letters, digits, `-` and `_`),
+#'   `"local"`, `"docker"` or `"ecs"`), `name` (text: letters, digits, `-` and `_`),
 #'   `workers` (number of workers; in containers also `c(min = 2, max = 10)`),
 #'   `slots` (R processes for each worker, 1 unless given), `rCommand` (path of
-#'   the R to run), and those of [dockerCluster()].
+#'   the R to run), and those of [dockerCluster()] and [ecsCluster()].
 #' @param type The type of a cluster of package `parallel`, such as `"PSOCK"`.
 #' @param redis The URL of your own Redis, `"redis://host:6379"` or
 #'   `"rediss://user:password@host:6380"` (TLS, with a certificate from an
@@ -93,7 +93,8 @@ check_system <- function(wanted) {
   if (local && .Platform$OS.type == "windows") {
     abort("provider", paste0(
       "The provider `local` does not run on Windows\n",
-      "* Run R in the Windows Subsystem for Linux (WSL), or use containers: `dockerCluster()`."
+      "* Run R in the Windows Subsystem for Linux (WSL), or use containers: `dockerCluster()`, ",
+      "`ecsCluster()`."
     ))
   }
 }
@@ -129,19 +130,23 @@ programs <- function() {
 }
 
 # A list without names would silently lose its fields, and one name twice one of its values.
-check_fields <- function(fields) {
+check_fields <- function(fields, call = "makeCluster()") {
   names <- names(fields)
   if (length(fields) && (is.null(names) || !all(nzchar(names)))) {
+    example <- c(
+      "makeCluster()" = "makeCluster(list(provider = \"local\", workers = 2))",
+      "setCredentials()" = "setCredentials(list(aws = list(profile = \"work\")))"
+    )
     abort("config", paste0(
-      "A field without a name was given to makeCluster()\n",
-      "* Name every field: `makeCluster(list(provider = \"local\", workers = 2))`."
-    ), list(file = "makeCluster()"))
+      "A field without a name was given to ", call, "\n",
+      "* Name every field: `", example[[call]], "`."
+    ), list(file = call))
   }
   if (anyDuplicated(names)) {
     twice <- names[anyDuplicated(names)]
     abort(
-      "config", paste0("The field `", twice, "` was given to makeCluster() twice"),
-      list(file = "makeCluster()", field = twice)
+      "config", paste0("The field `", twice, "` was given to ", call, " twice"),
+      list(file = call, field = twice)
     )
   }
 }
@@ -210,7 +215,16 @@ format.rustBatchCluster <- function(x, ...) {
   c(
     paste0("<rustBatch cluster> ", name, ": ", about$state),
     paste0("  ", places(about)),
-    if (nzchar(about$server)) paste0("  Redis at ", about$server)
+    if (nzchar(about$server)) paste0("  Redis at ", about$server),
+    price(about)
+  )
+}
+
+# What the cluster costs, where that is known.
+price <- function(about) {
+  if (is.na(about$dollarsPerHour)) return()
+  sprintf(
+    "  at most %.2f dollars an hour, %.2f so far", about$dollarsPerHour, about$dollarsSoFar
   )
 }
 

@@ -53,7 +53,21 @@ calling_frame <- function() {
       break
     }
   }
-  call
+  discreet(call)
+}
+
+# A call stands in errors, so one that holds a password stands there without its arguments.
+discreet <- function(call) {
+  name <- if (!is.null(call)) sub("^.*::", "", deparse(call[[1]], nlines = 1L)[1])
+  holds <- switch(name %||% "",
+    setCredentials = TRUE,
+    makeCluster = ,
+    getCluster = ,
+    getClusterList = ,
+    cleanupClusters = any(grepl("://[^/]*@", deparse(call))),
+    FALSE
+  )
+  if (holds) call[1] else call
 }
 
 #' @export

@@ -15,7 +15,8 @@
 #'   `running` (workers that have joined). `clusterInstances()`: a data frame with
 #'   the columns `instance`, `role`, `state` and `said` (what it is doing, or why
 #'   it has stopped). `clusterLogs()`: lines of text. `clusterShell()`: the command
-#'   that opens a shell in a worker, invisibly; it prints it. `isServerRunning()`:
+#'   that opens a shell in a worker, invisibly; it prints it (two of them where a
+#'   cluster of [ecsCluster()] has two ways in). `isServerRunning()`:
 #'   `TRUE` or `FALSE`. `startServer()` and `stopServer()`: the cluster, invisibly.
 #' @details `stopServer()` stops a cluster's Redis and with it the workers, which
 #'   cost something too, and keeps the rest; `startServer()` starts them again.
@@ -90,11 +91,13 @@ clusterLogs <- function(cluster, worker = NULL, tail = 100) {
 #' @export
 clusterShell <- function(cluster, worker = NULL) {
   check_remote(cluster)
-  words <- fleet_shell(cluster$pointer, instance_of(cluster, worker))
-  odd <- grepl("[^A-Za-z0-9_./:@=-]", words)
-  command <- paste(ifelse(odd, shQuote(words), words), collapse = " ")
-  cat(command, "\n", sep = "")
-  invisible(command)
+  commands <- fleet_shell(cluster$pointer, instance_of(cluster, worker))
+  lines <- vapply(commands, function(words) {
+    odd <- grepl("[^A-Za-z0-9_./:@=-]", words)
+    paste(ifelse(odd, shQuote(words), words), collapse = " ")
+  }, "")
+  cat(lines, sep = "\n")
+  invisible(lines)
 }
 
 #' @rdname resizeCluster

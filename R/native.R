@@ -16,6 +16,13 @@ cluster_describe <- function(cluster) {
   unwrap(.Call(wrap__cluster_describe, cluster))
 }
 
+# Takes the credentials of a `credentials.json`, or those in a list; with neither, what clouds find
+# themselves. They are used from now on if AWS takes them. Returns whom AWS takes them for, and the
+# region, empty where none is named.
+credentials_set <- function(file, fields) {
+  unwrap(.Call(wrap__credentials_set, file, fields))
+}
+
 # Sees to it that a large plain object is in Redis. Returns its blob as text, or `NULL` when the
 # object is small, or not plain.
 export_object <- function(cluster, value) {
@@ -47,7 +54,7 @@ fleet_logs <- function(cluster, instance, tail) {
   unwrap(.Call(wrap__fleet_logs, cluster, instance, tail))
 }
 
-# The command that opens a shell in an instance, with its arguments; empty where there is none.
+# The commands that open a shell in an instance, each a text vector of its words.
 fleet_shell <- function(cluster, instance) {
   unwrap(.Call(wrap__fleet_shell, cluster, instance))
 }

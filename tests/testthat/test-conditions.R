@@ -54,3 +54,11 @@ test_that("unwrap() gives values back as they are", {
   expect_identical(unwrap(list(1, "a")), list(1, "a"))
   expect_identical(unwrap(factor("a")), factor("a"))
 })
+
+test_that("an error does not show a call that holds a password", {
+  call <- function(code) conditionCall(tryCatch(code, rustBatch_error = identity))
+  expect_identical(call(makeCluster(2, redis = "http://u:s3cret@h")), quote(makeCluster()))
+  secret <- list(aws = list(secretAccessKey = "s3cret"))
+  expect_identical(call(setCredentials(secret)), quote(setCredentials()))
+  expect_identical(call(makeCluster(colour = "red")), quote(makeCluster(colour = "red")))
+})

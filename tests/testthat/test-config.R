@@ -75,7 +75,7 @@ test_that("an unknown field or provider is named with the known ones", {
   expect_refused(makeCluster(list(colour = "red")), "config", "Known fields are")
   error <- expect_refused(makeCluster(provider = "azure"), "provider", "\"azure\"", "`\"local\"`")
   expect_identical(error$field, "provider")
-  expect_refused(makeCluster(json("{\"provider\": \"ecs\"}")), "provider", "ecs")
+  expect_refused(makeCluster(json("{\"provider\": \"kubernetes\"}")), "provider", "kubernetes")
 })
 
 # Arguments ----

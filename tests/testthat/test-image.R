@@ -15,7 +15,7 @@ test_that("what can't be installed is refused before Docker is asked", {
   }
   refused(list(rPackages = "no name"), "`rPackages` of `buildWorkerImage()`: the text \"no name\"")
   refused("u/r", "`rPackages` of `buildWorkerImage()`: the text \"u/r\"")
-  refused(list(rPackages = list(github = "r")), "`rPackages.github` of `buildWorkerImage()`")
+  refused(list(rPackages = list(github = "r")), "`github` of `rPackages` of `buildWorkerImage()`")
   refused(list(sysPackages = 1), "`sysPackages` of `buildWorkerImage()`: the number 1")
   refused(list(rPackage = "a1"), "Did you mean `rPackages`?")
   refused(list(repos = "https://u:s@h"), "a URL with a user name or a password")

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use extendr_api::prelude::*;
 use rustbatch_protocol::{BlobRef, ClusterId};
 use rustbatch_provision::lifecycle::{Access, Numbers, Redis, Standing, Up};
+use rustbatch_provision::provider::Cost;
 use rustbatch_provision::{Error, Place};
 use rustbatch_queue::Client;
 
@@ -90,6 +91,11 @@ impl Cluster {
     /// Of the kind `closed`, or `forked` in a forked child.
     pub fn place(&self) -> Result<Arc<Place>, Failure> {
         self.with(|parts| Arc::clone(&parts.place))
+    }
+
+    /// The cluster's id.
+    pub fn id(&self) -> &ClusterId {
+        &self.about.id
     }
 
     fn with<T>(&self, part: impl FnOnce(&Parts) -> T) -> Result<T, Failure> {
@@ -240,6 +246,11 @@ fn cluster_describe(cluster: Robj) -> Robj {
             Some(parts) if cluster.origin.is_here() => parts.up.numbers(),
             _ => Numbers { expected: cluster.most.get(), ..Numbers::default() },
         };
+        let cost = match &*cluster.parts.borrow() {
+            Some(parts) if cluster.origin.is_here() => parts.place.cost(id),
+            _ => None,
+        };
+        let dollars = |of: fn(Cost) -> f64| values::doubles(&[cost.map_or(f64::NAN, of)]);
         let server = cluster.access().map(|access| access.server.address.to_string());
         let count = |n: u32| values::integers(&[n.cast_signed()]);
         values::named_list(&[
@@ -252,6 +263,8 @@ fn cluster_describe(cluster: Robj) -> Robj {
             ("initializing", count(numbers.initializing)?),
             ("running", count(numbers.running)?),
             ("state", values::text(cluster.state())?),
+            ("dollarsPerHour", dollars(|cost| cost.per_hour)?),
+            ("dollarsSoFar", dollars(|cost| cost.so_far)?),
         ])
     })
 }

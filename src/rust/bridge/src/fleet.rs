@@ -1,18 +1,17 @@
 //! What is done with the instances of clusters that stand.
 
-use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use extendr_api::prelude::*;
-use rustbatch_provision::Place;
 use rustbatch_provision::lifecycle::{self, Policy};
 use rustbatch_provision::provider::{Instance, InstanceId, LogQuery, State};
+use rustbatch_provision::{Error, Place};
 
 use crate::boundary::entry;
 use crate::cluster::Cluster;
 use crate::failure::Failure;
 use crate::start::programs_of;
-use crate::{config, runtime, values};
+use crate::{config, credentials, runtime, values};
 
 /// From now on there shall be from `least` to `most` workers.
 #[extendr]
@@ -75,12 +74,16 @@ fn fleet_logs(cluster: Robj, instance: Robj, tail: i32) -> Robj {
     })
 }
 
-/// The command that opens a shell in an instance, with its arguments; empty where there is none.
+/// The commands that open a shell in an instance, each a text vector of its words.
 #[extendr]
 fn fleet_shell(cluster: Robj, instance: Robj) -> Robj {
     entry(|| {
-        let place = values::pointed::<Cluster>(&cluster)?.place()?;
-        values::texts(&place.shell(&InstanceId(values::text_of(&instance)?)))
+        let cluster = values::pointed::<Cluster>(&cluster)?;
+        let (place, id) = (cluster.place()?, cluster.id().clone());
+        let instance = InstanceId(values::text_of(&instance)?);
+        let commands = runtime::run(async move { place.shell(&id, &instance).await })?;
+        let commands = commands.iter().map(|words| values::texts(words));
+        values::list(&commands.collect::<std::result::Result<Vec<_>, _>>()?)
     })
 }
 
@@ -111,7 +114,8 @@ fn fleet_serves(cluster: Robj) -> Robj {
 fn clusters_find(file: Robj, fields: Robj, programs: Robj) -> Robj {
     entry(|| {
         let place = place(&file, &fields, &programs)?;
-        let all = runtime::run(async move { lifecycle::find(&*place, &Policy::default()).await })?;
+        let find = async move { lifecycle::find(&place.await?, &Policy::default()).await };
+        let all = runtime::run(find)?;
         let ids: Vec<_> = all.iter().map(|record| record.cluster.as_str()).collect();
         let since = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).ok();
         let created = all.iter().map(|record| record.created.and_then(since));
@@ -133,11 +137,11 @@ fn clusters_remove(ids: Robj, file: Robj, fields: Robj, programs: Robj) -> Robj 
         let ids: Vec<String> =
             ids.as_str_iter().map(|all| all.map(str::to_owned).collect()).unwrap_or_default();
         let report = runtime::run(async move {
-            let policy = Policy::default();
-            let all = lifecycle::find(&*place, &policy).await?;
+            let (place, policy) = (place.await?, Policy::default());
+            let all = lifecycle::find(&place, &policy).await?;
             let keep = all.into_iter().map(|record| record.cluster);
             let keep: Vec<_> = keep.filter(|id| !ids.iter().any(|i| i == id.as_str())).collect();
-            lifecycle::cleanup(&*place, &policy, &keep).await
+            lifecycle::cleanup(&place, &policy, &keep).await
         })?;
         let left: Vec<_> = report.left.iter().map(|(what, why)| format!("{what}: {why}")).collect();
         values::named_list(&[
@@ -147,9 +151,15 @@ fn clusters_remove(ids: Robj, file: Robj, fields: Robj, programs: Robj) -> Robj 
     })
 }
 
-fn place(file: &Robj, fields: &Robj, programs: &Robj) -> std::result::Result<Arc<Place>, Failure> {
-    let spec = config::read(file, fields)?;
-    Ok(Arc::new(Place::new(&spec, &programs_of(programs)?)))
+/// The provider of `file` or `fields`, in a while.
+fn place(
+    file: &Robj,
+    fields: &Robj,
+    programs: &Robj,
+) -> std::result::Result<impl Future<Output = std::result::Result<Place, Error>> + use<>, Failure> {
+    let (spec, programs) = (config::read(file, fields)?, programs_of(programs)?);
+    let credentials = credentials::current();
+    Ok(async move { Place::new(&spec, &programs, &credentials).await })
 }
 
 extendr_module! {

@@ -20,6 +20,7 @@ pub mod values;
 
 // The entry points.
 mod cluster;
+mod credentials;
 mod export;
 mod fleet;
 mod image;
@@ -30,12 +31,13 @@ mod start;
 
 /// The table of the entry points, which R is given when it loads the library.
 mod entry_points {
-    use super::{cluster, export, fleet, image, job, package, probe, start};
+    use super::{cluster, credentials, export, fleet, image, job, package, probe, start};
     use extendr_api::prelude::*;
 
     extendr_module! {
         mod rustbatch;
         use cluster;
+        use credentials;
         use export;
         use fleet;
         use image;

@@ -17,7 +17,7 @@ use crate::boundary::entry;
 use crate::cluster::{About, Cluster, Parts};
 use crate::failure::{Failure, Raised};
 use crate::runtime::Pending;
-use crate::{config, values};
+use crate::{config, credentials, values};
 
 /// A cluster that is being started, or looked for. Dropping it gives it up.
 struct Begun {
@@ -134,7 +134,7 @@ async fn start(
     programs: Programs,
     progress: Progress,
 ) -> std::result::Result<(Parts, About), Raised> {
-    let place = Arc::new(Place::new(&spec, &programs));
+    let place = Arc::new(Place::new(&spec, &programs, &credentials::current()).await?);
     let (wish, policy) = rustbatch_provision::providers::wish(&spec, &programs);
     let (slots, most) = (wish.slots, wish.most);
     let replacing = policy.server + policy.join;
@@ -156,9 +156,10 @@ async fn attach(
     stop_on_exit: bool,
     progress: Progress,
 ) -> std::result::Result<(Parts, About), Raised> {
-    let place = Arc::new(Place::new(&spec, &programs));
-    let records = lifecycle::find(&*place, &Policy::default()).await?;
+    let place = Place::new(&spec, &programs, &credentials::current()).await?;
+    let records = lifecycle::find(&place, &Policy::default()).await?;
     let id = lifecycle::named(&records, &name)?;
+    let place = Arc::new(place.of(&id).await?);
     let up = lifecycle::attach(Arc::clone(&place), Redis, id.clone(), progress).await?;
     // So that its numbers are known.
     let _ = up.pass(Instant::now()).await;

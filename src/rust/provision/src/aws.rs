@@ -6,6 +6,7 @@
 //! have. Both share one HTTP stack, on rustls with ring.
 
 mod address;
+mod bucket;
 mod call;
 mod trouble;
 mod xml;
@@ -21,10 +22,10 @@ use aws_smithy_http_client::{Connector, tls};
 use aws_smithy_runtime_api::client::http::{
     HttpConnectorSettings, SharedHttpConnector, http_client_fn,
 };
-use rustbatch_protocol::Secret;
 
 use crate::Error;
 
+pub use crate::credentials::{Identity, Login};
 pub use call::Service;
 pub use trouble::Trouble;
 pub use xml::Xml;
@@ -33,28 +34,12 @@ pub use xml::Xml;
 const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
 
+/// How long a request may take that carries some MiB.
+const UPLOAD: Duration = Duration::from_secs(600);
+
 /// How often a call is tried that is throttled or gets no answer. Standard back-off: with the SDK's
 /// adaptive one three throttles made one call last 44 s.
 const ATTEMPTS: u32 = 8;
-
-/// Who asks.
-#[derive(Debug, Clone, Default)]
-pub enum Login {
-    /// Whoever AWS's own chain finds: environment, profile, SSO, role.
-    #[default]
-    Chain,
-    /// The profile of this name in AWS's files.
-    Profile(String),
-    /// Who has these keys.
-    Keys {
-        /// The access key's id; no secret.
-        id: String,
-        /// The secret access key.
-        secret: Secret,
-        /// The token of a session, where the keys are for a while only.
-        token: Option<Secret>,
-    },
-}
 
 /// A way to Amazon's cloud in one region, as one user. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -99,7 +84,9 @@ impl Aws {
             }
         };
         let config = loader.load().await;
-        let Some(region) = config.region().map(|region| region.as_ref().to_owned()) else {
+        // An empty variable is none.
+        let named = config.region().map(|region| region.as_ref().to_owned());
+        let Some(region) = named.filter(|region| !region.is_empty()) else {
             return Err(Error::Refused {
                 what: "use AWS".into(),
                 reason: "no region is named".into(),
@@ -110,6 +97,17 @@ impl Aws {
         };
         let ecs = aws_sdk_ecs::Client::new(&config);
         Ok(Self { config, connector, region, ecs })
+    }
+
+    /// Who asks. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Error::Credentials`] where there are no credentials, or AWS does not take them.
+    pub async fn identity(&self) -> Result<Identity, Error> {
+        let xml = self.query(Service::Sts, "GetCallerIdentity", &[]).await?;
+        let field = |name| xml.text(&format!("GetCallerIdentityResult/{name}")).to_owned();
+        let region = self.region.clone();
+        Ok(Identity { account: field("Account"), arn: field("Arn"), region })
     }
 
     /// The region.
@@ -128,7 +126,7 @@ impl Aws {
 /// One pool of connections for everything, through the proxy that the environment names.
 fn connector() -> SharedHttpConnector {
     let settings =
-        HttpConnectorSettings::builder().connect_timeout(CONNECT).read_timeout(ANSWER).build();
+        HttpConnectorSettings::builder().connect_timeout(CONNECT).read_timeout(UPLOAD).build();
     let connector = Connector::builder()
         .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
         .connector_settings(settings)

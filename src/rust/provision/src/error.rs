@@ -144,6 +144,17 @@ pub enum Error {
         reason: String,
     },
 
+    /// A cloud that does not know who asks, or does not take them.
+    #[error("Can't {what}: {reason}\n* {way}")]
+    Credentials {
+        /// What could not be done, in words.
+        what: String,
+        /// What the cloud said.
+        reason: String,
+        /// What helps.
+        way: String,
+    },
+
     /// A start that failed, with the cause.
     #[error("The cluster did not start: {0}")]
     NotStarted(String),
@@ -242,6 +253,7 @@ impl Error {
                 "provision"
             }
             Self::TimedOut { .. } | Self::NotJoined { .. } => "timed_out",
+            Self::Credentials { .. } => "credentials",
             Self::Cancelled => "cancelled",
             Self::NoCluster { .. } | Self::Damaged { .. } => "no_cluster",
             Self::Version { .. } => "version",
@@ -275,6 +287,7 @@ impl Error {
             Self::RedisMissing { reason }
             | Self::Start { reason, .. }
             | Self::Refused { reason, .. }
+            | Self::Credentials { reason, .. }
             | Self::Busy { reason, .. } => vec![("found", reason)],
             Self::Package { package, reason, log, .. } => {
                 vec![("package", package), ("found", reason), ("log", log)]

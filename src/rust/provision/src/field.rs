@@ -88,48 +88,23 @@ impl Fields {
         })
     }
 
-    /// Takes an object's fields, which errors name as this object's; a value of another kind as it is.
-    pub(crate) fn part(&mut self, field: &str) -> Option<Result<Self, Value>> {
-        match self.take(field)? {
-            Value::Object(members) => {
-                let rest = members.into_iter().filter(|(_, value)| !value.is_null()).collect();
-                Some(Ok(Self { file: self.file.clone(), rest }))
-            }
-            other => Some(Err(other)),
-        }
-    }
-
-    /// Takes texts, each of which `fits`: a list of them, or one alone. `named` is the field in errors.
+    /// Takes texts, each of which `fits`: a list of them, or one alone.
     pub(crate) fn texts(
         &mut self,
-        field: &str,
-        named: &'static str,
+        field: &'static str,
         fits: impl Fn(&str) -> bool,
         allowed: &str,
     ) -> Result<Vec<String>, Error> {
-        match self.take(field) {
-            None => Ok(Vec::new()),
-            Some(value) => self.fitting(value, named, fits, allowed),
-        }
-    }
-
-    /// As [`Fields::texts`], of a value that has been taken.
-    pub(crate) fn fitting(
-        &self,
-        value: Value,
-        named: &'static str,
-        fits: impl Fn(&str) -> bool,
-        allowed: &str,
-    ) -> Result<Vec<String>, Error> {
-        let all = match value {
-            Value::Array(all) => all,
-            one => vec![one],
+        let all = match self.take(field) {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(all)) => all,
+            Some(one) => vec![one],
         };
         let mut texts = Vec::new();
         for value in all {
             match value {
                 Value::String(text) if fits(&text) => texts.push(text),
-                other => return Err(self.wrong(named, describe(&other), allowed)),
+                other => return Err(self.wrong(field, describe(&other), allowed)),
             }
         }
         Ok(texts)
@@ -166,6 +141,19 @@ impl Fields {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(other) => Err(self.wrong(field, describe(&other), allowed)),
+        }
+    }
+
+    /// Takes a text that is not empty, and that no error quotes.
+    pub(crate) fn hidden(
+        &mut self,
+        field: &'static str,
+        allowed: &str,
+    ) -> Result<Option<String>, Error> {
+        match self.take(field) {
+            None => Ok(None),
+            Some(Value::String(text)) if !text.is_empty() => Ok(Some(text)),
+            Some(other) => Err(self.wrong(field, kind_of(&other).to_owned(), allowed)),
         }
     }
 
@@ -223,6 +211,11 @@ impl Fields {
                 .collect(),
             Some(other) => Err(self.wrong(field, describe(&other), allowed)),
         }
+    }
+
+    /// Whether there is a field of this name.
+    pub(crate) fn present(&self, field: &str) -> bool {
+        self.rest.iter().any(|(name, _)| name == field)
     }
 
     /// Whether a field is a text.

@@ -10,6 +10,7 @@ pub mod acl;
 mod authority;
 #[cfg(feature = "ecs")]
 pub mod aws;
+pub mod credentials;
 pub mod docker;
 pub mod error;
 pub mod executable;
@@ -25,6 +26,7 @@ mod redis_url;
 pub mod server;
 pub mod spec;
 
+pub use credentials::Credentials;
 pub use docker::Docker;
 pub use error::Error;
 pub use network::{NetworkServer, Plan};

@@ -14,16 +14,21 @@ use zeroize::Zeroizing;
 
 use crate::lifecycle::{Policy, Wish};
 use crate::provider::{
-    ClusterRecord, Endpoint, Instance, InstanceId, Launched, LogQuery, Logs, Plan, Provider,
+    ClusterRecord, Cost, Endpoint, Instance, InstanceId, Launched, LogQuery, Logs, Plan, Provider,
     Report, Site, Token, Unit,
 };
 use crate::spec::{self, Spec};
-use crate::{Docker, Error};
+use crate::{Credentials, Docker, Error};
 pub use docker::Containers;
+#[cfg(feature = "ecs")]
+use ecs::{Ecs, Fargate};
 pub use local::Local;
 
 /// How often it is looked at the instances of a cluster that stands: each look costs something.
 const REST: Duration = Duration::from_secs(5);
+
+/// How often where each look is several calls over the Internet, of which a cloud allows so many.
+const SELDOM: Duration = Duration::from_secs(10);
 
 /// How long a worker of this machine may be silent: that its process ends is seen at once, and one that
 /// only stands still (a laptop's, or one that is looked at by a debugger) goes on.
@@ -46,13 +51,23 @@ pub enum Place {
     Local(Local),
     /// Containers of a Docker daemon.
     Docker(Containers),
+    /// Tasks of AWS Fargate.
+    #[cfg(feature = "ecs")]
+    Ecs(Box<Fargate>),
 }
 
 impl Place {
-    /// The provider that `spec` names.
-    #[must_use]
-    pub fn new(spec: &Spec, programs: &Programs) -> Self {
-        match &spec.provider {
+    /// The provider that `spec` names, for who has these credentials. Asks nobody yet, but who says
+    /// where a cloud is. Cancel-safe.
+    ///
+    /// # Errors
+    /// Where a cloud can't be asked: those of [`ecs::Fargate::new`].
+    pub async fn new(
+        spec: &Spec,
+        programs: &Programs,
+        credentials: &Credentials,
+    ) -> Result<Self, Error> {
+        Ok(match &spec.provider {
             spec::Provider::Local => {
                 Self::Local(Local::new(&programs.worker, spec.redis.is_none()))
             }
@@ -63,16 +78,68 @@ impl Place {
                 server_image: docker.server_image.clone().unwrap_or_else(|| "redis:7".into()),
                 serves: spec.redis.is_none(),
             }),
+            #[cfg(feature = "ecs")]
+            spec::Provider::Ecs(ecs) => {
+                let usual = || image(&programs.r_version);
+                let ecs = Ecs {
+                    region: ecs.region.clone().or_else(|| credentials.aws_region.clone()),
+                    image: ecs.image.clone().or_else(|| Some(usual())),
+                    executable: ecs.executable.clone().or_else(|| Some(programs.worker.clone())),
+                    workers: spec.most,
+                    life_hours: hours(spec.remote.life.unwrap_or(Policy::default().life)),
+                    serves: spec.redis.is_none(),
+                    ..(**ecs).clone()
+                };
+                Self::Ecs(Box::new(Fargate::new(ecs, &credentials.aws, None).await?))
+            }
+            #[cfg(not(feature = "ecs"))]
+            spec::Provider::Ecs(_) => {
+                return Err(Error::Internal("rustBatch was built without ECS".into()));
+            }
+        })
+    }
+
+    /// The provider as it was configured when it made this cluster, as far as that is known.
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// Where it can't be asked for.
+    pub async fn of(self, cluster: &ClusterId) -> Result<Self, Error> {
+        #[cfg(feature = "ecs")]
+        if let Self::Ecs(fargate) = &self {
+            return Ok(Self::Ecs(Box::new(fargate.of(cluster).await?)));
+        }
+        let _ = cluster;
+        Ok(self)
+    }
+
+    /// The commands, each with its arguments, that open a shell in an instance; none where there is
+    /// none to be had. Cancel-safe.
+    ///
+    /// # Errors
+    /// Where there is no such instance, or no way into it.
+    pub async fn shell(
+        &self,
+        cluster: &ClusterId,
+        id: &InstanceId,
+    ) -> Result<Vec<Vec<String>>, Error> {
+        let _ = cluster;
+        match self {
+            Self::Local(_) => Ok(Vec::new()),
+            Self::Docker(containers) => Ok(vec![containers.docker.shell(&id.0)]),
+            #[cfg(feature = "ecs")]
+            Self::Ecs(fargate) => fargate.shell(cluster, id).await,
         }
     }
 
-    /// The command that opens a shell in an instance, with its arguments; empty where there is none to
-    /// be had.
+    /// What a cluster costs, as of the last look at it; nothing where that is not known. Asks nobody.
     #[must_use]
-    pub fn shell(&self, id: &InstanceId) -> Vec<String> {
+    pub fn cost(&self, cluster: &ClusterId) -> Option<Cost> {
+        let _ = cluster;
         match self {
-            Self::Local(_) => Vec::new(),
-            Self::Docker(containers) => containers.docker.shell(&id.0),
+            Self::Local(_) | Self::Docker(_) => None,
+            #[cfg(feature = "ecs")]
+            Self::Ecs(fargate) => Some(fargate.known_cost(cluster)),
         }
     }
 
@@ -81,6 +148,12 @@ impl Place {
     pub fn is_local(&self) -> bool {
         matches!(self, Self::Local(_))
     }
+}
+
+/// Begun hours.
+#[cfg(feature = "ecs")]
+fn hours(time: Duration) -> u32 {
+    u32::try_from(time.as_secs().div_ceil(3600)).unwrap_or(u32::MAX)
 }
 
 /// How long a worker may take to join that has packages to install: some compile for long.
@@ -144,6 +217,15 @@ pub fn wish(spec: &Spec, programs: &Programs) -> (Wish, Policy) {
             let setup = Some(setup.unwrap_or_default());
             (Wish { cpu, memory, image, environment, setup, ..wish }, policy)
         }
+        // Size and image are the provider's to remember.
+        spec::Provider::Ecs(ecs) => {
+            let usual = if ecs.setup.is_some() { SET_UP } else { policy.join };
+            let join = spec.remote.start.unwrap_or(usual);
+            let policy = Policy { join, rest: SELDOM, ..policy };
+            let (environment, setup) = (ecs.environment.clone(), ecs.setup.clone());
+            let setup = Some(setup.unwrap_or_default());
+            (Wish { environment, setup, ..wish }, policy)
+        }
     }
 }
 
@@ -153,6 +235,8 @@ macro_rules! each {
         match $place {
             Place::Local($provider) => $call.await,
             Place::Docker($provider) => $call.await,
+            #[cfg(feature = "ecs")]
+            Place::Ecs($provider) => $call.await,
         }
     };
 }

@@ -16,14 +16,19 @@ pub use docker::Docker;
 pub use unit::Unit;
 
 mod docker;
-mod file;
+pub mod ecs;
+pub(crate) mod file;
 mod unit;
 
 /// The fields of every provider.
 const COMMON: [&str; 6] = ["provider", "name", "workers", "slots", "redis", "rCommand"];
 /// Those of the providers whose clusters outlive this process.
 const REMOTE: [&str; 5] = ["stopOnExit", "waitForAll", "startTimeout", "idleTimeout", "lifetime"];
-const PROVIDERS: &str = "`\"local\"` or `\"docker\"`";
+const PROVIDERS: &str = if cfg!(feature = "ecs") {
+    "`\"local\"`, `\"docker\"` or `\"ecs\"`"
+} else {
+    "`\"local\"` or `\"docker\"`"
+};
 const NAME: &str = "a text of at most 40 letters, digits, `-` and `_` that begins with a letter";
 const R_COMMAND: &str = "the path of an R executable";
 const WORKERS: &str = "a whole number from 1 to 1024, or an object with the fields `min` and `max`";
@@ -40,6 +45,8 @@ pub enum Provider {
     Local,
     /// Containers of a Docker daemon.
     Docker(Box<Docker>),
+    /// Tasks of AWS Fargate.
+    Ecs(Box<ecs::Ecs>),
 }
 
 impl Provider {
@@ -49,6 +56,7 @@ impl Provider {
         match self {
             Self::Local => "local",
             Self::Docker(_) => "docker",
+            Self::Ecs(_) => "ecs",
         }
     }
 }
@@ -126,6 +134,10 @@ impl Spec {
                         .concat(),
                 )?;
                 Provider::Docker(Box::new(Docker::read(&mut fields)?))
+            }
+            Some("ecs") if cfg!(feature = "ecs") => {
+                fields.only(&[&COMMON[..], &ecs::FIELDS, &packages::FIELDS, &REMOTE].concat())?;
+                Provider::Ecs(Box::new(ecs::Ecs::read(&mut fields)?))
             }
             Some(other) => return Err(fields.unknown_provider(quote(other), PROVIDERS)),
             None => return Err(fields.missing("provider", PROVIDERS)),

@@ -22,7 +22,7 @@ impl Aws {
         let mut request = Request::get(uri).map_err(|e| silence(e.to_string()))?;
         // An endpoint that stands for all of AWS tells its services apart by name.
         request.headers_mut().insert("host", PAGE);
-        let (status, text) = self.exchange(&action, request).await?;
+        let (status, text) = self.exchange(&action, request, super::ANSWER).await?;
         let no = |_| silence(format!("no address but {status}: {:.60}", text.trim()));
         text.trim().parse().map_err(no)
     }

@@ -8,9 +8,12 @@ use std::time::{Duration, SystemTime};
 
 use aws_config::SdkConfig;
 use aws_credential_types::provider::ProvideCredentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::http_request::{
+    SignableBody, SignableRequest, SigningParams, SigningSettings, sign,
+};
 use aws_sigv4::sign::v4;
 use aws_smithy_runtime_api::client::http::HttpConnector;
+use aws_smithy_runtime_api::client::identity::Identity;
 use aws_smithy_runtime_api::http::Request;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
@@ -74,7 +77,7 @@ impl Service {
     /// Where it is, and for which region it is signed: IAM is one for the whole partition.
     fn place(self, region: &str) -> (String, String) {
         let china = region.starts_with("cn-");
-        let suffix = if china { "amazonaws.com.cn" } else { "amazonaws.com" };
+        let suffix = suffix(region);
         if self == Self::Iam {
             return match region {
                 _ if china => (format!("https://iam.cn-north-1.{suffix}"), "cn-north-1".into()),
@@ -84,8 +87,17 @@ impl Service {
                 _ => (format!("https://iam.{suffix}"), "us-east-1".into()),
             };
         }
-        (format!("https://{}.{region}.{suffix}", self.name()), region.to_owned())
+        (format!("https://{}", host(self.name(), region)), region.to_owned())
     }
+}
+
+/// The host of a service in a region.
+pub(super) fn host(service: &str, region: &str) -> String {
+    format!("{service}.{region}.{}", suffix(region))
+}
+
+fn suffix(region: &str) -> &'static str {
+    if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" }
 }
 
 /// The endpoint that somebody has set for a service, or for all.
@@ -170,7 +182,7 @@ impl Aws {
         let place = endpoint(&self.config, service.id()).unwrap_or(place);
         let uri = format!("{}/", place.trim_end_matches('/'));
         let request = self.signed(service, &action, &uri, &region, headers, body).await?;
-        let (status, text) = self.exchange(&action, request).await?;
+        let (status, text) = self.exchange(&action, request, ANSWER).await?;
         if (200..300).contains(&status) {
             return Ok(text);
         }
@@ -188,19 +200,9 @@ impl Aws {
         body: &[u8],
     ) -> Result<Request<SdkBody>, Trouble> {
         let nobody = |reason: String| Trouble::nobody(action.to_owned(), reason);
-        let who = self.config.credentials_provider();
-        let who = who.ok_or_else(|| nobody("there are no credentials".into()))?;
-        let keys = who.provide_credentials().await;
-        let identity = keys.map_err(|e| nobody(super::trouble::chain(&e)))?.into();
-        let parameters = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(region)
-            .name(service.name())
-            .time(SystemTime::now())
-            .settings(SigningSettings::default())
-            .build()
-            .map_err(|e| nobody(e.to_string()))?
-            .into();
+        let identity = self.keys(action).await?;
+        let settings = SigningSettings::default();
+        let parameters = self.parameters(action, service.name(), region, &identity, settings)?;
         let all = headers.iter().copied();
         let signable = SignableRequest::new("POST", uri, all, SignableBody::Bytes(body))
             .map_err(|e| nobody(e.to_string()))?;
@@ -215,11 +217,40 @@ impl Aws {
         Request::try_from(request).map_err(|e| nobody(e.to_string()))
     }
 
-    /// Sends a request and reads the whole answer: its status and text. Cancel-safe.
+    /// As whom a call is signed.
+    pub(super) async fn keys(&self, action: &str) -> Result<Identity, Trouble> {
+        let nobody = |reason: String| Trouble::nobody(action.to_owned(), reason);
+        let who = self.config.credentials_provider();
+        let who = who.ok_or_else(|| nobody("there are no credentials".into()))?;
+        let keys = who.provide_credentials().await;
+        Ok(keys.map_err(|e| nobody(super::trouble::chain(&e)))?.into())
+    }
+
+    /// How a call is signed, now.
+    pub(super) fn parameters<'a>(
+        &self,
+        action: &str,
+        service: &'a str,
+        region: &'a str,
+        identity: &'a Identity,
+        settings: SigningSettings,
+    ) -> Result<SigningParams<'a>, Trouble> {
+        let parameters = v4::SigningParams::builder()
+            .identity(identity)
+            .region(region)
+            .name(service)
+            .time(SystemTime::now())
+            .settings(settings)
+            .build();
+        parameters.map(Into::into).map_err(|e| Trouble::nobody(action.to_owned(), e.to_string()))
+    }
+
+    /// Sends a request and reads the whole answer, within so long: its status and text. Cancel-safe.
     pub(super) async fn exchange(
         &self,
         action: &str,
         request: Request<SdkBody>,
+        within: Duration,
     ) -> Result<(u16, String), Trouble> {
         let silence = |reason: String| Trouble::silence(action.to_owned(), reason);
         let exchange = async {
@@ -230,13 +261,13 @@ impl Aws {
             let bytes = body.map_err(|e| silence(super::trouble::chain(&e)))?.into_bytes();
             Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
         };
-        let late = |_| silence(format!("no answer within {} s", ANSWER.as_secs()));
-        tokio::time::timeout(ANSWER, exchange).await.map_err(late)?
+        let late = |_| silence(format!("no answer within {} s", within.as_secs()));
+        tokio::time::timeout(within, exchange).await.map_err(late)?
     }
 }
 
 /// AWS's word and sentence, from whatever form it has.
-fn complaint(text: &str) -> (String, String) {
+pub(super) fn complaint(text: &str) -> (String, String) {
     if let Ok(value) = serde_json::from_str::<Value>(text) {
         let field = |name: &str| value[name].as_str().map(str::to_owned);
         let kind = field("__type").unwrap_or_default();

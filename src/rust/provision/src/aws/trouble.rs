@@ -120,30 +120,36 @@ impl From<Trouble> for Error {
             let reason = if code.is_empty() { message } else { format!("{message} ({code})") };
             return Self::Busy { what, reason };
         }
-        let way = match code.as_str() {
-            NOBODY => {
-                "Log in (`aws sso login`, `aws configure`), name a profile (AWS_PROFILE), or \
-                       call `setCredentials()`."
-                    .to_owned()
-            }
+        let reason = format!("{message} ({code})");
+        let login = |way: &str| Self::Credentials {
+            what: what.clone(),
+            reason: reason.clone(),
+            way: way.to_owned(),
+        };
+        match code.as_str() {
+            NOBODY => login(
+                "Log in (`aws sso login`, `aws configure`), name a profile (AWS_PROFILE), or call \
+                 `setCredentials()`.",
+            ),
             "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
-                "Log in again (`aws sso login`), or call `setCredentials()` with new keys.".into()
+                login("Log in again (`aws sso login`), or call `setCredentials()` with new keys.")
             }
             "InvalidClientTokenId"
             | "UnrecognizedClientException"
             | "SignatureDoesNotMatch"
             | "AuthFailure"
-            | "InvalidSignatureException" => {
-                "See that the access key is whole and still valid: `aws sts get-caller-identity`."
-                    .into()
-            }
-            "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => format!(
-                "Have `{action}` allowed; all that is needed stands in \
-                 `system.file(\"iam\", package = \"rustBatch\")`."
+            | "InvalidSignatureException" => login(
+                "See that the access key is whole and still valid: `aws sts get-caller-identity`.",
             ),
-            _ => String::new(),
-        };
-        Self::Refused { what, reason: format!("{message} ({code})"), way }
+            "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => {
+                let way = format!(
+                    "Have `{action}` allowed; all that is needed stands in \
+                     `system.file(\"iam\", package = \"rustBatch\")`."
+                );
+                Self::Refused { what, reason, way }
+            }
+            _ => Self::Refused { what, reason, way: String::new() },
+        }
     }
 }
 

@@ -4,8 +4,8 @@
 //! again what has ended by itself, and a forgotten cluster would cost money for ever. Everything that
 //! is made carries the cluster's id and its owner as tags, and by these alone is found and removed.
 
+mod carry;
 mod check;
-mod config;
 mod cost;
 mod destroy;
 mod instance;
@@ -30,13 +30,12 @@ use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use crate::Error;
-use crate::aws::{Aws, Login, Service};
+use crate::aws::{Aws, Identity, Login};
 use crate::provider::{
     ClusterRecord, Endpoint, Instance, InstanceId, Launched, LogQuery, Logs, Plan, Provider, Reach,
     Report, ServerTerms, Site, Token, Unit,
 };
-pub use config::{Architecture, Ecs, Keep, Spot, Way};
-pub use cost::Cost;
+pub use crate::spec::ecs::{Architecture, Ecs, Keep, Spot, Way};
 pub use size::Size;
 
 /// Tasks of AWS Fargate.
@@ -73,7 +72,11 @@ impl Fargate {
     /// Where no region is named anywhere.
     pub async fn new(ecs: Ecs, login: &Login, endpoint: Option<&str>) -> Result<Self, Error> {
         let aws = Aws::connect(login, ecs.region.as_deref(), endpoint).await?;
-        Ok(Self {
+        Ok(Self::over(aws, ecs))
+    }
+
+    fn over(aws: Aws, ecs: Ecs) -> Self {
+        Self {
             aws,
             ecs,
             who: OnceCell::new(),
@@ -81,23 +84,32 @@ impl Fargate {
             ledgers: Mutex::default(),
             spare: Mutex::default(),
             vain: Mutex::default(),
-        })
+        }
     }
 
-    /// What was said about the clusters.
-    #[must_use]
-    pub fn configuration(&self) -> &Ecs {
-        &self.ecs
+    /// The provider as it was configured when it made this cluster; as it is, where nothing is known of
+    /// that. Cancel-safe.
+    ///
+    /// # Errors
+    /// Where AWS can't be asked.
+    pub async fn of(&self, cluster: &ClusterId) -> Result<Self, Error> {
+        let ecs = match self.remembered(cluster).await? {
+            Some(ecs) => {
+                let (region, owner) = (self.ecs.region.clone(), self.ecs.owner.clone());
+                let executable = self.ecs.executable.clone();
+                Ecs { region, owner, executable, ..ecs }
+            }
+            None => self.ecs.clone(),
+        };
+        Ok(Self::over(self.aws.clone(), ecs))
     }
 
     async fn who(&self) -> Result<&Who, Error> {
         let ask = async || {
-            let xml = self.aws.query(Service::Sts, "GetCallerIdentity", &[]).await?;
-            let field = |name| xml.text(&format!("GetCallerIdentityResult/{name}")).to_owned();
-            let arn = field("Arn");
+            let Identity { account, arn, .. } = self.aws.identity().await?;
             let partition = arn.split(':').nth(1).unwrap_or("aws").to_owned();
             let owner = self.ecs.owner.clone().unwrap_or(arn);
-            Ok(Who { owner, account: field("Account"), partition })
+            Ok(Who { owner, account, partition })
         };
         self.who.get_or_try_init(ask).await
     }
@@ -109,6 +121,9 @@ impl Provider for Fargate {
     }
 
     async fn prepare(&self, cluster: &ClusterId) -> Result<Site, Error> {
+        // First, because it may fail and costs nothing.
+        self.upload().await?;
+        self.put_configuration(cluster).await?;
         let network = self.network(cluster).await?;
         let groups = self.groups(cluster, &network).await?;
         let mut parts = BTreeMap::from([
@@ -144,6 +159,7 @@ impl Provider for Fargate {
         let told = unit.bootstrap.line(&WorkerId::random()?)?;
         let told = std::str::from_utf8(&told).map_err(|e| Error::Internal(e.to_string()))?;
         self.put_secret(&site.cluster, &unit.role().to_string(), told).await?;
+        self.put_link(&site.cluster).await?;
         let mut launched = self.run(site, &unit, affordable, token).await?;
         if affordable < n && launched.short.is_none() {
             launched.short = Some("more would cost more than `maxCostPerHour`".into());
@@ -199,6 +215,12 @@ impl Provider for Fargate {
     }
 
     async fn destroy(&self, cluster: &ClusterId) -> Result<Report, Error> {
-        self.remove(cluster).await
+        self.of(cluster).await?.remove(cluster).await
     }
+}
+
+/// What can't be as it is wanted.
+fn refused(reason: &str, way: &str) -> Error {
+    let what = "make this cluster on ECS".to_owned();
+    Error::Refused { what, reason: reason.to_owned(), way: way.to_owned() }
 }

@@ -45,7 +45,8 @@ fn context(fields: &mut Fields) -> Result<Option<String>, Error> {
     }
 }
 
-fn executable(fields: &mut Fields) -> Result<Option<PathBuf>, Error> {
+/// The path of an executable that is there.
+pub(in crate::spec) fn executable(fields: &mut Fields) -> Result<Option<PathBuf>, Error> {
     match fields.text("executable", EXECUTABLE)? {
         Some(path) if !std::path::Path::new(&path).is_file() => Err(fields.wrong(
             "executable",

@@ -1,11 +1,11 @@
-//! The text of a `cluster.json`.
+//! The text of a `cluster.json`, or another file of the user.
 
 use std::path::Path;
 
 use crate::Error;
 
 /// Reads it. Blocks while it is read.
-pub(super) fn text(path: &Path) -> Result<String, Error> {
+pub(crate) fn text(path: &Path) -> Result<String, Error> {
     let refuse =
         |reason: String, way: String| Error::File { file: path.display().to_string(), reason, way };
     let failed = |error: std::io::Error| {

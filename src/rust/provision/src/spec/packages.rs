@@ -28,8 +28,8 @@ const COMMANDS: &str = "a list of texts, each a command line for `/bin/sh`";
 /// Of kind `config`.
 pub(crate) fn setup(fields: &mut Fields) -> Result<Option<Box<Setup>>, Error> {
     let setup = Setup {
-        system: fields.texts("sysPackages", "sysPackages", is_debian_package, SYSTEM)?,
-        commands: fields.texts("commandLine", "commandLine", is_command, COMMANDS)?,
+        system: fields.texts("sysPackages", is_debian_package, SYSTEM)?,
+        commands: fields.texts("commandLine", is_command, COMMANDS)?,
         packages: packages(fields)?,
         repositories: repositories(fields)?,
     };
@@ -37,31 +37,21 @@ pub(crate) fn setup(fields: &mut Fields) -> Result<Option<Box<Setup>>, Error> {
 }
 
 fn packages(fields: &mut Fields) -> Result<RPackages, Error> {
-    match fields.part("rPackages") {
-        None => Ok(RPackages::default()),
-        Some(Ok(mut parts)) => {
-            parts.only(&SOURCES)?;
-            Ok(RPackages {
-                cran: parts.texts("cran", "rPackages.cran", is_r_package, NAMED)?,
-                github: parts.texts("github", "rPackages.github", is_github_package, GITHUB)?,
-                bioconductor: parts.texts(
-                    "bioconductor",
-                    "rPackages.bioconductor",
-                    is_r_package,
-                    NAMED,
-                )?,
-            })
-        }
-        Some(Err(value)) => {
-            let cran = fields.fitting(value, "rPackages", is_r_package, SOURCED)?;
-            Ok(RPackages { cran, ..RPackages::default() })
-        }
-    }
+    let Some(mut sources) = fields.object("rPackages")? else {
+        let cran = fields.texts("rPackages", is_r_package, SOURCED)?;
+        return Ok(RPackages { cran, ..RPackages::default() });
+    };
+    sources.only(&SOURCES)?;
+    Ok(RPackages {
+        cran: sources.texts("cran", is_r_package, NAMED)?,
+        github: sources.texts("github", is_github_package, GITHUB)?,
+        bioconductor: sources.texts("bioconductor", is_r_package, NAMED)?,
+    })
 }
 
 /// What is said of a repository stands in logs, so it must hold no password.
 fn repositories(fields: &mut Fields) -> Result<Vec<String>, Error> {
-    let urls = fields.texts("repos", "repos", |_| true, REPOS)?;
+    let urls = fields.texts("repos", |_| true, REPOS)?;
     for url in &urls {
         let host = url.split_once("://").map_or("", |(_, rest)| rest).split('/').next();
         if host.is_some_and(|host| host.contains('@')) {
@@ -184,8 +174,8 @@ mod tests {
             (r#"{"sysPackages": "a b"}"#, "name of a Debian package"),
             (r#"{"sysPackages": {}}"#, ": an object\n"),
             (r#"{"rPackages": "u/r"}"#, "`rPackages` of `makeCluster()`: the text \"u/r\"\n"),
-            (r#"{"rPackages": {"cran": "../x"}}"#, "`rPackages.cran` of `makeCluster()`: "),
-            (r#"{"rPackages": {"github": "r"}}"#, "`rPackages.github` of `makeCluster()`: "),
+            (r#"{"rPackages": {"cran": "../x"}}"#, "`cran` of `rPackages` of `makeCluster()`: "),
+            (r#"{"rPackages": {"github": "r"}}"#, "`github` of `rPackages` of `makeCluster()`: "),
             (r#"{"rPackages": {"bioconductor": [["a"]]}}"#, ": a list\n* It is a list of texts"),
             (r#"{"rPackages": true}"#, ": true\n* It is a list of texts, each the name of an R"),
             (r#"{"commandLine": " "}"#, "`commandLine` of `makeCluster()`: the text \" \"\n"),

@@ -96,14 +96,14 @@ fn a_value_that_cannot_be_used_is_named_with_what_can() {
         (r#"{"name": "clüster"}"#, "config", ": the text \"clüster\"\n"),
         (r#"{"name": "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}"#, "config", "a…\"\n"),
         (
-            r#"{"provider": "ecs"}"#,
+            r#"{"provider": "aws"}"#,
             "provider",
-            "Unknown provider in `makeCluster()`: the text \"ecs\"\n* It is `\"local\"` or `\"docker\"`.",
+            "Unknown provider in `makeCluster()`: the text \"aws\"\n* It is `\"local\"`, ",
         ),
         (
             r#"{"provider": 1}"#,
             "config",
-            "`provider` of `makeCluster()`: the number 1\n* It is `\"local\"` or `\"docker\"`.",
+            "`provider` of `makeCluster()`: the number 1\n* It is `\"local\"`, `\"docker\"` or",
         ),
         (
             r#"{"redis": 6379}"#,
@@ -186,7 +186,7 @@ fn a_file_that_cannot_be_read_says_why() {
     assert!(shown(&file).contains(": byte 11 is not UTF-8\n* Save it"));
     std::fs::write(&file, "{\"workers\": 2}").expect("to write");
     assert!(
-        shown(&file).ends_with("`: `provider`\n* It is `\"local\"` or `\"docker\"`."),
+        shown(&file).ends_with("`: `provider`\n* It is `\"local\"`, `\"docker\"` or `\"ecs\"`."),
         "{}",
         shown(&file)
     );
@@ -202,8 +202,9 @@ fn example_and_schema_agree_with_what_is_read() {
     let schema: serde_json::Value = serde_json::from_str(&schema).expect("JSON");
     let properties = schema["properties"].as_object().expect("properties");
     let mut known =
-        [&COMMON[..], &docker::FIELDS, &unit::FIELDS, &packages::FIELDS, &REMOTE].concat();
+        [&COMMON[..], &docker::FIELDS, &ecs::FIELDS, &packages::FIELDS, &REMOTE].concat();
     known.sort_unstable();
+    known.dedup();
     let mut listed: Vec<&str> = properties.keys().map(String::as_str).collect();
     listed.sort_unstable();
     assert_eq!(listed, known);
@@ -212,6 +213,7 @@ fn example_and_schema_agree_with_what_is_read() {
     assert_eq!(workers[1]["properties"]["max"]["maximum"], MAX_WORKERS);
     assert_eq!(schema["properties"]["lifetime"]["maximum"], MAX_TIME);
     assert_eq!(schema["properties"]["slots"]["maximum"], MAX_SLOTS);
-    assert_eq!(schema["properties"]["provider"]["enum"], serde_json::json!(["local", "docker"]));
+    let providers = serde_json::json!(["local", "docker", "ecs"]);
+    assert_eq!(schema["properties"]["provider"]["enum"], providers);
     assert_eq!(schema["additionalProperties"], false);
 }

@@ -36,7 +36,7 @@ impl Unit {
         Ok(Self {
             image: image(fields, "image")?,
             cpu: cpu(fields)?,
-            memory: memory(fields)?,
+            memory: memory(fields, "memory")?,
             environment: environment(fields)?,
             setup: packages::setup(fields)?,
         })
@@ -44,7 +44,10 @@ impl Unit {
 }
 
 /// The name of an image.
-pub(super) fn image(fields: &mut Fields, field: &'static str) -> Result<Option<String>, Error> {
+pub(in crate::spec) fn image(
+    fields: &mut Fields,
+    field: &'static str,
+) -> Result<Option<String>, Error> {
     match fields.text(field, IMAGE)? {
         Some(name)
             if name.is_empty() || name.starts_with('-') || name.contains(char::is_whitespace) =>
@@ -64,20 +67,24 @@ fn cpu(fields: &mut Fields) -> Result<Option<u32>, Error> {
     }
 }
 
-fn memory(fields: &mut Fields) -> Result<Option<u64>, Error> {
-    let (found, mib) = match fields.is_text("memory") {
+/// MiB.
+pub(in crate::spec) fn memory(
+    fields: &mut Fields,
+    field: &'static str,
+) -> Result<Option<u64>, Error> {
+    let (found, mib) = match fields.is_text(field) {
         true => {
-            let Some(text) = fields.text("memory", MEMORY)? else { return Ok(None) };
+            let Some(text) = fields.text(field, MEMORY)? else { return Ok(None) };
             (quote(&text), mib(&text))
         }
         false => {
-            let Some(number) = fields.number("memory", MEMORY)? else { return Ok(None) };
+            let Some(number) = fields.number(field, MEMORY)? else { return Ok(None) };
             (format!("the number {number}"), Some(number))
         }
     };
     match mib {
         Some(mib) if (64.0..=1e9).contains(&mib) => Ok(Some(mib.round() as u64)),
-        _ => Err(fields.wrong("memory", found, MEMORY)),
+        _ => Err(fields.wrong(field, found, MEMORY)),
     }
 }
 
@@ -96,7 +103,7 @@ fn mib(text: &str) -> Option<f64> {
     Some(number.trim().parse::<f64>().ok()? * factor)
 }
 
-fn environment(fields: &mut Fields) -> Result<BTreeMap<String, String>, Error> {
+pub(in crate::spec) fn environment(fields: &mut Fields) -> Result<BTreeMap<String, String>, Error> {
     let all = fields.named_texts("env", ENV)?;
     let fits = |name: &str| {
         !name.is_empty()

@@ -43,7 +43,8 @@ fn has(error: &str, all: &[&str]) {
 async fn an_image_that_is_not_there_is_named() {
     let Some(mut cloud) = Cloud::new() else { return };
     let carrier = cloud.carrier(&supervisor());
-    let error = fails(&cloud, Ecs { image: "no-such-image:1".into(), ..cloud.ecs(&carrier) }).await;
+    let error =
+        fails(&cloud, Ecs { image: Some("no-such-image:1".into()), ..cloud.ecs(&carrier) }).await;
     has(&error, &["CannotPullContainerError", "no-such-image:1", "\n* See that the image's name"]);
 }
 
@@ -51,7 +52,7 @@ async fn an_image_that_is_not_there_is_named() {
 async fn an_image_without_r_is_known_by_its_last_words() {
     let Some(mut cloud) = Cloud::new() else { return };
     let carrier = cloud.carrier(&supervisor());
-    let error = fails(&cloud, Ecs { image: REDIS.into(), ..cloud.ecs(&carrier) }).await;
+    let error = fails(&cloud, Ecs { image: Some(REDIS.into()), ..cloud.ecs(&carrier) }).await;
     has(&error, &["Essential container in task exited", "exit code 1", "`R`"]);
 }
 

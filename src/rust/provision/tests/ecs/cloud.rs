@@ -79,9 +79,10 @@ impl Cloud {
     pub fn ecs(&self, carrier: &str) -> Ecs {
         Ecs {
             region: Some("us-east-1".into()),
-            image: R.into(),
+            image: Some(R.into()),
             server_image: REDIS.into(),
             worker_image: Some(carrier.into()),
+            worker_path: INSIDE.into(),
             cpu: 256,
             memory: 1024,
             server_memory: 512,

@@ -4,6 +4,7 @@
 #![cfg(feature = "ecs")]
 
 mod bad;
+mod bucket;
 mod canary;
 mod cloud;
 mod cluster;

@@ -49,7 +49,7 @@ async fn a_network_without_a_way_to_the_registry_is_found_by_the_check() {
     let said = check(&private).await;
     assert!(said.contains("reach Amazon ECR alone, not `carrier`"), "{said}");
     let ecr = |name: &str| format!("1.dkr.ecr.us-east-1.amazonaws.com/{name}");
-    let (image, server) = (ecr("r"), ecr("redis"));
+    let (image, server) = (Some(ecr("r")), ecr("redis"));
     let all = Ecs { image, server_image: server, worker_image: Some(ecr("w")), ..private.clone() };
     assert_eq!(check(&all).await, "");
 
@@ -180,10 +180,11 @@ async fn a_shell_is_opened_by_aws_or_by_ssh_where_that_is_wanted() {
     let lines = provider.shell(&cluster, &worker.id).await.expect("lines");
     let exec = format!("--cluster rustbatch-{cluster} --task {} --container worker", worker.id);
     assert!(
-        lines[0].starts_with("aws ecs execute-command") && lines[0].contains(&exec),
+        lines[0].join(" ").starts_with("aws ecs execute-command")
+            && lines[0].join(" ").contains(&exec),
         "{lines:?}"
     );
-    assert!(lines[1].starts_with("ssh root@"), "{lines:?}");
+    assert!(lines[1][0] == "ssh" && lines[1][1].starts_with("root@"), "{lines:?}");
 
     let aws = cloud.aws().await;
     let family = format!("rustbatch-{cluster}-worker");

@@ -6,15 +6,16 @@ use aws_sdk_ecs::types::{DesiredStatus, Task};
 use rustbatch_protocol::ClusterId;
 use serde_json::json;
 
-use super::Fargate;
-use super::config::{Spot, Way, refused};
 use super::instance::id;
+use super::refused;
 use super::size::Size;
 use super::tags::{CLUSTER, CREATED, OWNER, Tags, name, time};
 use super::task::short;
+use super::{Fargate, carry};
 use crate::Error;
 use crate::aws::{Service, Trouble};
 use crate::provider::{ClusterRecord, Plan};
+use crate::spec::ecs::{Spot, Way};
 
 /// How many clusters can be asked about in one call.
 const HUNDRED: usize = 100;
@@ -23,7 +24,8 @@ impl Fargate {
     /// See [`crate::provider::Provider::check`].
     pub(super) async fn look(&self) -> Result<Plan, Error> {
         let ecs = &self.ecs;
-        ecs.check()?;
+        ecs.carrier()?;
+        carry::check(ecs)?;
         self.who().await?;
         let mut plan = Plan::default();
         let worker = Size::fitting(ecs.cpu, ecs.memory)?;
@@ -141,7 +143,8 @@ impl Fargate {
             if !other && !active.contains(&name(&cluster)) {
                 continue;
             }
-            let alive = self.tasks_that(&cluster, DesiredStatus::Running).await?.len();
+            let made = self.of(&cluster).await?;
+            let alive = made.tasks_that(&cluster, DesiredStatus::Running).await?.len();
             let created = created.as_deref().and_then(time);
             records.push(ClusterRecord { cluster, created, instances: alive });
         }

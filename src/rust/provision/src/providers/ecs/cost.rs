@@ -15,16 +15,7 @@ use super::Fargate;
 use super::instance::id;
 use super::size::Size;
 use crate::Error;
-use crate::provider::{Bootstrap, Plan, Unit};
-
-/// What a cluster costs, in US dollars.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Cost {
-    /// For an hour, as it is now.
-    pub per_hour: f64,
-    /// So far, as far as this process and ECS remember: ECS forgets a task an hour after its end.
-    pub so_far: f64,
-}
+use crate::provider::{Bootstrap, Cost, Plan, Unit};
 
 /// What each task has cost and whether it goes on: by its id.
 pub(super) type Ledger = BTreeMap<String, Entry>;
@@ -43,13 +34,19 @@ impl Fargate {
     /// Where its tasks can't be listed.
     pub async fn cost(&self, cluster: &ClusterId) -> Result<Cost, Error> {
         self.tasks(cluster).await?;
+        Ok(self.known_cost(cluster))
+    }
+
+    /// What a cluster costs, as of the last look at its tasks. Asks nobody.
+    #[must_use]
+    pub fn known_cost(&self, cluster: &ClusterId) -> Cost {
         let ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
         let entries = ledgers.get(cluster).into_iter().flat_map(BTreeMap::values);
         let add = |sum: Cost, entry: &Entry| Cost {
             per_hour: sum.per_hour + entry.per_hour,
             so_far: sum.so_far + entry.dollars,
         };
-        Ok(entries.fold(Cost::default(), add))
+        entries.fold(Cost::default(), add)
     }
 
     /// What a task has cost, and costs.
@@ -71,7 +68,8 @@ impl Fargate {
 
     /// What is known of the price before anything is started: how many workers it allows.
     pub(super) fn price(&self, plan: &mut Plan, server: Size, worker: Size) -> Result<(), Error> {
-        let (base, each) = (server.price(&self.ecs), worker.price(&self.ecs));
+        let base = if self.ecs.serves { server.price(&self.ecs) } else { 0.0 };
+        let each = worker.price(&self.ecs);
         let planned = base + f64::from(self.ecs.workers) * each;
         plan.dollars_per_hour = Some(planned);
         let of = match (self.ecs.price_per_cpu, self.aws.region()) {
@@ -87,7 +85,7 @@ impl Fargate {
         let Some(most) = self.ecs.max_cost_per_hour else { return Ok(()) };
         let workers = ((most - base) / each + 1e-9).floor();
         if workers < 1.0 {
-            return Err(super::config::refused(
+            return Err(super::refused(
                 &format!("a server and a worker cost {:.3} dollars for an hour", base + each),
                 &format!("That is more than `maxCostPerHour`, {most}: raise it, or ask for less."),
             ));

@@ -6,14 +6,15 @@ use aws_sdk_ecs::types::{ClusterField, DesiredStatus};
 use rustbatch_protocol::ClusterId;
 
 use super::Fargate;
-use super::config::{Keep, refused};
 use super::instance::{id, is_gone};
 use super::network::owned;
+use super::refused;
 use super::role::{CODE, START};
 use super::tags::{CLUSTER, OWNER, role_name};
 use crate::Error;
 use crate::aws::{Trouble, Xml};
 use crate::provider::Report;
+use crate::spec::ecs::Keep;
 
 /// The first pause before it is looked again, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));

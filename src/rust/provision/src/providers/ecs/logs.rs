@@ -5,11 +5,11 @@ use rustbatch_protocol::ClusterId;
 use serde_json::{Value, json};
 
 use super::Fargate;
-use super::config::Keep;
 use super::instance::{id, role};
 use super::tags::{Tags, path};
 use crate::Error;
 use crate::aws::{Service, Trouble};
+use crate::spec::ecs::Keep;
 
 /// As many lines as one call brings.
 const MOST: usize = 10_000;

@@ -8,10 +8,11 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use rustbatch_protocol::ClusterId;
 
 use super::Fargate;
-use super::config::{Keep, Way, refused};
+use super::refused;
 use super::tags::{CLUSTER, KEPT, OWNER, Tags, kept, name};
 use crate::Error;
 use crate::aws::{Service, Trouble, Xml};
+use crate::spec::ecs::{Keep, Way};
 
 /// The port of the server.
 pub(super) const PORT: u16 = 6379;

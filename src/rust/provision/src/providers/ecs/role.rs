@@ -4,11 +4,12 @@ use rustbatch_protocol::ClusterId;
 use serde_json::{Value, json};
 
 use super::Fargate;
-use super::config::Keep;
+use super::carry::LINK;
 use super::tags::{CLUSTER, OWNER, Tags, path, role_name};
 use super::task::digest;
 use crate::Error;
 use crate::aws::{Service, Trouble};
+use crate::spec::ecs::Keep;
 
 /// What the names of our roles begin with: that which starts tasks, that which R code has.
 pub(super) const START: &str = "rb-start";
@@ -47,7 +48,8 @@ impl Fargate {
         let arn = |service: &str, what: String| {
             format!("arn:{partition}:{service}:{region}:{account}:{what}")
         };
-        let secrets = ["worker", "server"].map(|name| arn("ssm", format!("parameter{own}/{name}")));
+        let secrets = ["worker", "server", LINK];
+        let secrets = secrets.map(|name| arn("ssm", format!("parameter{own}/{name}")));
         let policy = json!({
             "Version": "2012-10-17",
             "Statement": [
@@ -166,7 +168,7 @@ impl Fargate {
         if trust.contains("ecs-tasks.amazonaws.com") {
             return Ok(());
         }
-        Err(super::config::refused(
+        Err(super::refused(
             &format!("the role {name} does not let tasks have it"),
             "Let the service ecs-tasks.amazonaws.com assume it (its trust policy), or name none: \
              then one is made.",

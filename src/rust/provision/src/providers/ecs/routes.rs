@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 
 use super::Fargate;
-use super::config::{Way, refused};
 use super::network::Network;
+use super::refused;
 use crate::Error;
 use crate::aws::Xml;
+use crate::spec::ecs::Way;
 
 /// What the subnets of private tasks need, where they have no other way out: ECS pulls, logs and
 /// reads secrets through these.
@@ -87,7 +88,11 @@ impl Fargate {
             );
             return Err(refused(&reason, way));
         }
-        let images = [self.ecs.carrier()?, &self.ecs.image, &self.ecs.server_image];
+        let images = [
+            self.ecs.carrier()?,
+            self.ecs.image.as_deref().unwrap_or_default(),
+            &self.ecs.server_image,
+        ];
         match images.iter().find(|image| !image.contains(".dkr.ecr.")) {
             None => Ok(()),
             Some(image) => Err(refused(

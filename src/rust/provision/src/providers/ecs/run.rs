@@ -11,13 +11,13 @@ use aws_sdk_ecs::types::{
 };
 
 use super::Fargate;
-use super::config::Spot;
 use super::instance;
 use super::stopped;
 use super::tags::{Tags, started_by};
 use crate::Error;
 use crate::aws::Trouble;
 use crate::provider::{Instance, InstanceId, Launched, Role, Site, State, Token, Unit};
+use crate::spec::ecs::Spot;
 
 /// How many tasks a call starts at most.
 const TEN: u32 = 10;

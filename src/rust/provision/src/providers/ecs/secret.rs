@@ -1,6 +1,6 @@
-//! What instances are told, and the record of a cluster: each an encrypted parameter of SSM, in the
-//! cluster's own folder. ECS gives the first to the container that writes it to a file; nobody reads
-//! the second but its owner.
+//! What instances are told, the record of a cluster and its configuration: each an encrypted parameter
+//! of SSM, in the cluster's own folder. ECS gives the first to the container that writes it to a file;
+//! nobody reads the others but their owner.
 
 use aws_smithy_types::base64;
 use rustbatch_protocol::ClusterId;
@@ -8,12 +8,16 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::Fargate;
-use super::tags::{Tags, path};
+use super::{
+    Ecs,
+    tags::{Tags, path},
+};
 use crate::Error;
 use crate::aws::{Service, Trouble};
 
-/// The parameter of a cluster's record.
+/// The parameters of a cluster's record and of its configuration.
 const RECORD: &str = "record";
+const CONFIGURATION: &str = "configuration";
 
 /// What a record begins with that is kept as it is, and one in base 64.
 const PLAIN: &str = "text:";
@@ -45,7 +49,9 @@ impl Fargate {
             return Err(Error::Refused {
                 what: format!("keep the parameter {}/{name}", path(cluster)),
                 reason: format!("it has {} bytes, and SSM takes {LARGEST}", text.len()),
-                way: String::new(),
+                way: "Packages, command lines and environment are a part of it: put them into an \
+                      image, `buildWorkerImage()`."
+                    .into(),
             });
         }
         let name = format!("{}/{name}", path(cluster));
@@ -70,13 +76,7 @@ impl Fargate {
 
     /// Keeps the record of a cluster.
     pub(super) async fn put_record(&self, cluster: &ClusterId, record: &[u8]) -> Result<(), Error> {
-        // SSM takes `{{` for the name of another parameter.
-        let plain = std::str::from_utf8(record).ok().filter(|text| !text.contains("{{"));
-        let text = Zeroizing::new(match plain {
-            Some(text) => format!("{PLAIN}{text}"),
-            None => format!("{CODED}{}", base64::encode(record)),
-        });
-        self.put_secret(cluster, RECORD, &text).await
+        self.put_coded(cluster, RECORD, record).await
     }
 
     /// The record of a cluster; nothing where there is none.
@@ -84,7 +84,37 @@ impl Fargate {
         &self,
         cluster: &ClusterId,
     ) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
-        let name = format!("{}/{RECORD}", path(cluster));
+        self.coded(cluster, RECORD).await
+    }
+
+    /// Keeps how the cluster is configured, for who finds it by its name alone.
+    pub(super) async fn put_configuration(&self, cluster: &ClusterId) -> Result<(), Error> {
+        let text = serde_json::to_vec(&self.ecs).map_err(|e| Error::Internal(e.to_string()))?;
+        self.put_coded(cluster, CONFIGURATION, &text).await
+    }
+
+    /// How a cluster is configured; nothing where that is not kept, or not understood.
+    pub(super) async fn remembered(&self, cluster: &ClusterId) -> Result<Option<Ecs>, Error> {
+        let text = self.coded(cluster, CONFIGURATION).await?;
+        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+    }
+
+    async fn put_coded(&self, cluster: &ClusterId, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        // SSM takes `{{` for the name of another parameter.
+        let plain = std::str::from_utf8(bytes).ok().filter(|text| !text.contains("{{"));
+        let text = Zeroizing::new(match plain {
+            Some(text) => format!("{PLAIN}{text}"),
+            None => format!("{CODED}{}", base64::encode(bytes)),
+        });
+        self.put_secret(cluster, name, &text).await
+    }
+
+    async fn coded(
+        &self,
+        cluster: &ClusterId,
+        name: &str,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        let name = format!("{}/{name}", path(cluster));
         let wanted = json!({"Name": name, "WithDecryption": true});
         let found = match self.ssm("GetParameter", &wanted).await {
             Ok(found) => found,
@@ -98,7 +128,7 @@ impl Fargate {
             _ => None,
         };
         let bytes = bytes.ok_or_else(|| Error::Refused {
-            what: format!("read the record of the cluster {cluster}"),
+            what: format!("read what is kept of the cluster {cluster}"),
             reason: format!("the parameter {name} is none of rustBatch's"),
             way: String::new(),
         })?;

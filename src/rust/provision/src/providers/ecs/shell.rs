@@ -3,14 +3,15 @@
 use rustbatch_protocol::ClusterId;
 
 use super::Fargate;
-use super::config::refused;
 use super::instance::{id, role};
+use super::refused;
 use crate::Error;
 use crate::provider::InstanceId;
 
 impl Fargate {
-    /// The command lines that open a shell in a task: by `aws ecs execute-command` where that is on
-    /// (which needs Amazon's session-manager-plugin), by ssh where a key may log in. Cancel-safe.
+    /// The commands, each with its arguments, that open a shell in a task: `aws ecs execute-command`
+    /// where that is on (which needs Amazon's session-manager-plugin), `ssh` where a key may log in.
+    /// Cancel-safe.
     ///
     /// # Errors
     /// Where neither is on, or there is no such task.
@@ -18,7 +19,7 @@ impl Fargate {
         &self,
         cluster: &ClusterId,
         instance: &InstanceId,
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<Vec<Vec<String>>, Error> {
         if !self.ecs.execute_command && self.ecs.ssh_public_key.is_none() {
             return Err(refused(
                 "there is no way into its tasks",
@@ -26,20 +27,19 @@ impl Fargate {
             ));
         }
         let task = self.task(cluster, instance).await?;
-        let mut lines = Vec::new();
+        let mut commands = Vec::new();
         if self.ecs.execute_command {
-            lines.push(format!(
-                "aws ecs execute-command --region {} --cluster {} --task {} --container {} \
-                 --interactive --command /bin/sh",
-                self.aws.region(),
-                self.ecs_cluster(cluster),
-                id(&task),
-                role(&task)
-            ));
+            let container = role(&task).to_string();
+            let cluster = self.ecs_cluster(cluster);
+            let [verb, task] = ["execute-command", id(&task)];
+            let words = ["aws", "ecs", verb, "--region", self.aws.region(), "--cluster", &cluster];
+            let more = ["--task", task, "--container", &container, "--interactive", "--command"];
+            let all = words.iter().chain(&more).chain(&["/bin/sh"]);
+            commands.push(all.map(|&word| word.to_owned()).collect());
         }
         if self.ecs.ssh_public_key.is_some() {
-            lines.push(format!("ssh root@{}", self.client_host(&task).await?));
+            commands.push(vec!["ssh".into(), format!("root@{}", self.client_host(&task).await?)]);
         }
-        Ok(lines)
+        Ok(commands)
     }
 }

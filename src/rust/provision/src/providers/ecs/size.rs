@@ -1,7 +1,7 @@
 //! Which sizes of a task there are, and what they cost.
 
-use super::config::{Architecture, Ecs};
 use crate::Error;
+use crate::spec::ecs::{Architecture, Ecs};
 
 /// A size that Fargate has: processors in 1024ths, and memory in MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

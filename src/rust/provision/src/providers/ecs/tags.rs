@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustbatch_protocol::ClusterId;
 
-use super::config::{Ecs, Keep};
+use crate::spec::ecs::{Ecs, Keep};
 
 /// The tags: of which cluster, whose, for what, since when and until when, in seconds since 1970.
 pub(super) const CLUSTER: &str = "rustbatch:cluster";

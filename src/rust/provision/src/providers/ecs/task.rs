@@ -12,12 +12,13 @@ use aws_sdk_ecs::types::{
 use rustbatch_protocol::ClusterId;
 
 use super::Fargate;
-use super::config::Architecture;
+use super::carry::{FETCH, LINK};
 use super::size::Size;
 use super::tags::{Tags, family, path};
 use crate::Error;
 use crate::aws::Trouble;
 use crate::provider::{Role, Site, Unit};
+use crate::spec::ecs::Architecture;
 
 /// The tag that says what a task definition was made of.
 const DIGEST: &str = "rustbatch:digest";
@@ -29,8 +30,9 @@ pub(super) const INIT: &str = "init";
 const VOLUME: &str = "rustbatch";
 const FOLDER: &str = "/rustbatch";
 
-/// The environment variable of [`INIT`] that holds the secret.
+/// The environment variables of [`INIT`] that hold secrets: what is told, and where the executable is.
 const BOOTSTRAP: &str = "RUSTBATCH_BOOTSTRAP";
+const EXECUTABLE: &str = "RUSTBATCH_EXECUTABLE";
 
 /// That of the other container that holds the public key that may log in.
 const SSH_KEY: &str = "RUSTBATCH_SSH_PUBLIC_KEY";
@@ -68,14 +70,16 @@ impl Fargate {
         let role = unit.role().to_string();
         let family = family(&site.cluster, &role);
         let size = self.size(unit)?;
-        let secret = format!(
-            "arn:{}:ssm:{}:{}:parameter{}/{role}",
+        let folder = format!(
+            "arn:{}:ssm:{}:{}:parameter{}",
             who.partition,
             self.aws.region(),
             who.account,
             path(&site.cluster)
         );
-        let containers = [self.init(site, &role, &secret)?, self.main(site, unit)?];
+        let fetched = self.fetched().await?;
+        let init = self.init(site, &role, &folder, fetched.as_deref())?;
+        let containers = [init, self.main(site, unit)?];
         let part = |name: &str| site.parts.get(name).cloned();
         let platform = RuntimePlatform::builder()
             .operating_system_family(OsFamily::Linux)
@@ -88,7 +92,7 @@ impl Fargate {
         let disk = disk.and_then(|gib| i32::try_from(gib).ok());
         let roles = (part("executionRole"), part("taskRole"));
         // Whatever the containers are made of.
-        let of = (&self.ecs, &unit.image, &unit.environment, size, &site.parts, WITH_SSH);
+        let of = (&self.ecs, &unit.image, &unit.environment, size, &site.parts, WITH_SSH, fetched);
         let of = digest(format!("{role} {of:?}").as_bytes());
         if let Some(there) = self.same_definition(&family, &of).await? {
             return Ok(there);
@@ -139,16 +143,35 @@ impl Fargate {
         Ok(arn.filter(|_| same).map(str::to_owned))
     }
 
-    fn init(&self, site: &Site, role: &str, secret: &str) -> Result<ContainerDefinition, Error> {
-        let secret = Secret::builder().name(BOOTSTRAP).value_from(secret).build();
+    /// The container that goes first. `folder` has its secrets; `fetched` is the digest of the
+    /// executable where that is fetched.
+    fn init(
+        &self,
+        site: &Site,
+        role: &str,
+        folder: &str,
+        fetched: Option<&str>,
+    ) -> Result<ContainerDefinition, Error> {
+        let secret = |name: &str, of: &str| {
+            Secret::builder().name(name).value_from(format!("{folder}/{of}")).build()
+        };
+        let mut secrets = vec![secret(BOOTSTRAP, role).map_err(defect)?];
+        let (entry, command) = match fetched {
+            None => (vec![self.ecs.worker_path.as_str()], vec!["unpack", FOLDER]),
+            Some(digest) => {
+                secrets.push(secret(EXECUTABLE, LINK).map_err(defect)?);
+                (vec!["/bin/sh", "-c", FETCH, "fetch"], vec![digest])
+            }
+        };
+        let texts = |all: Vec<&str>| Some(all.into_iter().map(str::to_owned).collect::<Vec<_>>());
         Ok(ContainerDefinition::builder()
             .name(INIT)
             .image(self.ecs.carrier()?)
             .essential(false)
             .user("0")
-            .entry_point(&self.ecs.worker_path)
-            .set_command(Some(["unpack", FOLDER].map(str::to_owned).into()))
-            .secrets(secret.map_err(defect)?)
+            .set_entry_point(texts(entry))
+            .set_command(texts(command))
+            .set_secrets(Some(secrets))
             .mount_points(mount())
             .log_configuration(self.log_configuration(site, role)?)
             .build())
@@ -158,7 +181,10 @@ impl Fargate {
         let role = unit.role().to_string();
         let image = match unit.role() {
             Role::Server => &self.ecs.server_image,
-            Role::Worker => unit.image.as_ref().unwrap_or(&self.ecs.image),
+            Role::Worker => match unit.image.as_ref().or(self.ecs.image.as_ref()) {
+                Some(image) => image,
+                None => return Err(defect("a worker without an image")),
+            },
         };
         let mut environment = unit.environment.clone();
         let worker = format!("{FOLDER}/worker");

@@ -53,7 +53,8 @@ class Cloud:
         self.tasks = {}
         # Without containers, for tests of many.
         self.ghosts = False
-        self.metadata = None
+        # Where all this is reached, by clients and by tasks.
+        self.outside = self.inside = None
 
     def adopt(self, task, definition):
         """Takes over a task that moto has made."""
@@ -117,6 +118,10 @@ class Cloud:
     def play(self, task):
         """Runs the containers, one after the other."""
         environment = {one.name: secrets_of(task, one.definition) for one in task.containers}
+        for values in environment.values():
+            for name, value in values.items():
+                # The machine's own address is another one in a container.
+                values[name] = value.replace(self.outside, self.inside)
         for one in task.containers:
             if not self.stage.has_image(one.image):
                 raise Failure(
@@ -175,7 +180,7 @@ class Cloud:
             options += self.stage.init
         for mount in wanted.get("mountPoints") or []:
             options += ["--volume", f"{self.volume(task)}:{mount['containerPath']}"]
-        environment["ECS_CONTAINER_METADATA_URI_V4"] = f"{self.metadata}/v4/{task.id}-1"
+        environment["ECS_CONTAINER_METADATA_URI_V4"] = f"{self.inside}/v4/{task.id}-1"
         self.stage.create(name, one.image, command, options, environment)
 
     def follow(self, task, one, name):

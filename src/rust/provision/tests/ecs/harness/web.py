@@ -4,13 +4,14 @@
     POST /_harness/fault  {"call", "kind", "times", ...}          see `Faults`
     POST /_harness/spot   {"n"}                                   takes spare capacity back
     POST /_harness/kill   {"n", "group"} or {"task"}              SIGKILL
+    POST /_harness/bucket {"name"}                                a bucket of S3
+    POST /_harness/spoil  {"name"}                                what is in it is another's
     POST /_harness/ghosts {}                                      from now on tasks have no containers
 """
 
 import json
 import threading
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from urllib.parse import parse_qs
 
@@ -22,6 +23,7 @@ from moto.moto_server.werkzeug_app import (
     MotoRequestHandler,
     create_backend_app,
 )
+from moto.s3.models import s3_backends
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
@@ -80,10 +82,22 @@ def serve(cloud):
             return refuse("ServerException", "Service Unavailable", 503)(environ, start)
         return answer
 
-    server = make_server("127.0.0.1", 0, application, True, request_handler=MotoRequestHandler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    cloud.metadata = metadata(cloud)
-    return server.server_address[1]
+    def inside(environ, start):
+        """What tasks reach: who they are, and what they have a link to."""
+        if environ["PATH_INFO"].startswith("/v4/"):
+            return metadata(cloud, environ["PATH_INFO"])(environ, start)
+        return application(environ, start)
+
+    def listen(host, what):
+        server = make_server(host, 0, what, True, request_handler=MotoRequestHandler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return server.server_address[1]
+
+    gateway = cloud.stage.gateway
+    port = listen("127.0.0.1", application)
+    cloud.outside = f"http://127.0.0.1:{port}"
+    cloud.inside = f"http://{gateway}:{listen(gateway, inside)}"
+    return port
 
 
 def called(environ, body):
@@ -91,6 +105,9 @@ def called(environ, body):
     target = environ.get("HTTP_X_AMZ_TARGET")
     if target:
         return target.rsplit(".", 1)[-1]
+    if "/s3/aws4_request" in environ.get("HTTP_AUTHORIZATION", ""):
+        # As policies name it: who may read an object may ask whether it is there.
+        return "PutObject" if environ["REQUEST_METHOD"] == "PUT" else "GetObject"
     return parse_qs(body.decode(errors="replace")).get("Action", ["unknown"])[0]
 
 
@@ -114,6 +131,13 @@ def control(cloud, faults, request):
     elif verb == "kill":
         for task in cloud.running(group=given["group"])[: given["n"]]:
             cloud.kill(task)
+    elif verb == "bucket":
+        s3_backends[ACCOUNT]["aws"].create_bucket(given["name"], REGION)
+    elif verb == "spoil":
+        # Somebody else writes to a bucket.
+        s3 = s3_backends[ACCOUNT]["aws"]
+        for key in list(s3.get_bucket(given["name"]).keys):
+            s3.put_object(given["name"], key, b"#!/bin/sh\nexit 0\n")
     elif verb == "ghosts":
         cloud.ghosts = True
     else:
@@ -169,22 +193,9 @@ def gone(arn):
     return False
 
 
-def metadata(cloud):
-    """What tells a task who it is, at an address that only containers of this stage reach."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            parts = self.path.split("/")
-            task = cloud.tasks.get(parts[2].rsplit("-", 1)[0]) if len(parts) > 3 else None
-            body = json.dumps({"TaskARN": task.task_arn} if task else {}).encode()
-            self.send_response(200 if task else 404)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer((cloud.stage.gateway, 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return f"http://{server.server_address[0]}:{server.server_address[1]}"
+def metadata(cloud, path):
+    """What a task is told of itself."""
+    parts = path.split("/")
+    task = cloud.tasks.get(parts[2].rsplit("-", 1)[0]) if len(parts) > 3 else None
+    body = json.dumps({"TaskARN": task.task_arn} if task else {})
+    return Response(body, status=200 if task else 404)
