@@ -56,6 +56,8 @@ pub enum Place {
     Ecs(Box<Fargate>),
 }
 
+// Without clouds, some of what is asked says nothing.
+#[cfg_attr(not(feature = "ecs"), allow(unused_variables))]
 impl Place {
     /// The provider that `spec` names, for who has these credentials. Asks nobody yet, but who says
     /// where a cloud is. Cancel-safe.
@@ -109,7 +111,6 @@ impl Place {
         if let Self::Ecs(fargate) = &self {
             return Ok(Self::Ecs(Box::new(fargate.of(cluster).await?)));
         }
-        let _ = cluster;
         Ok(self)
     }
 
@@ -123,7 +124,6 @@ impl Place {
         cluster: &ClusterId,
         id: &InstanceId,
     ) -> Result<Vec<Vec<String>>, Error> {
-        let _ = cluster;
         match self {
             Self::Local(_) => Ok(Vec::new()),
             Self::Docker(containers) => Ok(vec![containers.docker.shell(&id.0)]),
@@ -135,7 +135,6 @@ impl Place {
     /// What a cluster costs, as of the last look at it; nothing where that is not known. Asks nobody.
     #[must_use]
     pub fn cost(&self, cluster: &ClusterId) -> Option<Cost> {
-        let _ = cluster;
         match self {
             Self::Local(_) | Self::Docker(_) => None,
             #[cfg(feature = "ecs")]
