@@ -149,6 +149,14 @@ check_fields <- function(fields, call = "makeCluster()") {
       list(file = call, field = twice)
     )
   }
+  # JSON has no word for it.
+  unknown <- vapply(fields, function(field) is.character(field) && anyNA(field), NA)
+  if (any(unknown)) {
+    abort(
+      "config", paste0("Can't use `", names[unknown][1], "` of `", call, "`: NA"),
+      list(file = call, field = names[unknown][1], found = "NA")
+    )
+  }
 }
 
 # What tasks and results hold is sealed, whatever carries it; the way to Redis is not.

@@ -130,9 +130,10 @@ job_close <- function(job, wait) {
   unwrap(.Call(wrap__job_close, job, wait))
 }
 
-# Waits, as R ends, until the clusters that end with it are gone.
-package_farewell <- function() {
-  unwrap(.Call(wrap__package_farewell))
+# Waits, as R ends, until the clusters that end with it are gone, for so many seconds. Whether they
+# are.
+package_farewell <- function(seconds) {
+  unwrap(.Call(wrap__package_farewell, seconds))
 }
 
 # Stops the background threads.

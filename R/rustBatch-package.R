@@ -1,7 +1,7 @@
 #' rustBatch: run foreach loops on many R processes
 #'
 #' A backend for [foreach::foreach()]: [makeCluster()] starts R processes on this
-#' machine or in containers, [registerDoRustBatch()] makes `%dopar%` use them.
+#' machine, in containers or on AWS, [registerDoRustBatch()] makes `%dopar%` use them.
 #'
 #' @keywords internal
 #' @import foreach
@@ -9,9 +9,14 @@
 #' @useDynLib rustBatch, .registration = TRUE
 "_PACKAGE"
 
-# Clusters that end with R take a moment to go.
+# Clusters that end with R take a moment to go, in a cloud a longer one.
 .onLoad <- function(libname, pkgname) {
-  reg.finalizer(topenv(), function(namespace) package_farewell(), onexit = TRUE)
+  reg.finalizer(topenv(), function(namespace) {
+    if (!package_farewell(3)) {
+      message("Waiting until the cluster has stopped, at most two minutes ...")
+      if (!package_farewell(120)) message("Something of it is left: see cleanupClusters().")
+    }
+  }, onexit = TRUE)
 }
 
 # The library stays loaded (no library.dynam.unload()): its threads may still be ending.

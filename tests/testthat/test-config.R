@@ -67,6 +67,12 @@ test_that("a field of a file is named with what was found and what is allowed", 
   expect_identical(error$field, "provider")
 })
 
+test_that("a text that is NA is refused", {
+  expect_refused(makeCluster(name = NA_character_), "config", "Can't use `name`", "NA")
+  expect_refused(makeCluster(dockerCluster(1, image = NA_character_)), "config", "`image`", "NA")
+  expect_refused(makeCluster(dockerCluster(env = c(A = NA, B = "b"))), "config", "`env`", "NA")
+})
+
 test_that("an unknown field or provider is named with the known ones", {
   file <- json("{\"provider\": \"local\", \"worker\": 2}")
   error <- expect_refused(makeCluster(file), "config", "Did you mean `workers`?", "`rCommand`")

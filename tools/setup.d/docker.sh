@@ -7,6 +7,7 @@ e2e_images() {
   say "rustbatch-test-r:bookworm r-base-core"
   say "rustbatch-test-redis:bookworm redis-server"
   say "rustbatch-test-r:bullseye r-base-core"
+  say "rustbatch-test-ssh:bookworm r-base-core openssh-server"
 }
 
 # Whether there are a Docker daemon that answers and all of the images.
@@ -23,6 +24,7 @@ setup_docker() {
     if ! have docker || ! have dockerd; then missing+=(docker.io); fi
   fi
   have debootstrap || missing+=(debootstrap)
+  have ssh || missing+=(openssh-client)
   # Ubuntu's debootstrap comes without the keys of Debian.
   [[ -f /usr/share/keyrings/debian-archive-keyring.gpg ]] || missing+=(debian-archive-keyring)
   ((${#missing[@]} == 0)) || apt_install "${missing[@]}"

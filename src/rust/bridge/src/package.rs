@@ -1,5 +1,7 @@
 //! The life of the package: what `.onUnload` calls.
 
+use std::time::Duration;
+
 use extendr_api::prelude::*;
 
 use crate::boundary::entry;
@@ -14,13 +16,11 @@ fn package_unload() -> Robj {
     })
 }
 
-/// Waits, as R ends, until the clusters that end with it are gone.
+/// Waits, as R ends, until the clusters that end with it are gone, for so many seconds. Whether they
+/// are.
 #[extendr]
-fn package_farewell() -> Robj {
-    entry(|| {
-        runtime::say_farewell();
-        Ok(values::null())
-    })
+fn package_farewell(seconds: f64) -> Robj {
+    entry(|| values::logical(runtime::say_farewell(Duration::from_secs_f64(seconds))))
 }
 
 extendr_module! {

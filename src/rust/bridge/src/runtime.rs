@@ -182,10 +182,7 @@ fn ended_early(ended: tokio::task::JoinError) -> Raised {
 /// What has to be done before R ends, and goes on in the background until then.
 static FAREWELLS: Mutex<Vec<(Origin, JoinHandle<()>)>> = Mutex::new(Vec::new());
 
-/// How long R's end waits for that.
-const LAST: Duration = Duration::from_secs(60);
-
-/// Does something in the background that R's end waits for, within [`LAST`]. Never blocks.
+/// Does something in the background that R's end waits for, see [`say_farewell`]. Never blocks.
 pub fn farewell(future: impl Future<Output = ()> + Send + 'static) {
     // Without threads there is nothing that could be done.
     if let Ok(handle) = handle() {
@@ -195,15 +192,18 @@ pub fn farewell(future: impl Future<Output = ()> + Send + 'static) {
     }
 }
 
-/// Waits for the last time for what [`farewell`] began. A forked child waits for nothing.
-pub fn say_farewell() {
-    let all = mem::take(&mut *FAREWELLS.lock().unwrap_or_else(PoisonError::into_inner));
-    let deadline = Instant::now() + LAST;
-    let ours = all.into_iter().filter(|(origin, _)| origin.is_here());
-    for (_, task) in ours {
-        while !task.is_finished() && Instant::now() < deadline {
-            std::thread::sleep(TICK);
+/// Waits so long at most for what [`farewell`] began. Whether all of it is done. A forked child waits
+/// for nothing.
+pub fn say_farewell(within: Duration) -> bool {
+    let deadline = Instant::now() + within;
+    loop {
+        let mut all = FAREWELLS.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(origin, task)| origin.is_here() && !task.is_finished());
+        if all.is_empty() || Instant::now() >= deadline {
+            return all.is_empty();
         }
+        drop(all);
+        std::thread::sleep(TICK);
     }
 }
 

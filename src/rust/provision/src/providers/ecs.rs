@@ -87,17 +87,16 @@ impl Fargate {
         }
     }
 
-    /// The provider as it was configured when it made this cluster; as it is, where nothing is known of
-    /// that. Cancel-safe.
+    /// The provider as it was configured when it made this cluster, but for who asks, and from where; as
+    /// it is, where nothing is known of that. Cancel-safe.
     ///
     /// # Errors
     /// Where AWS can't be asked.
     pub async fn of(&self, cluster: &ClusterId) -> Result<Self, Error> {
         let ecs = match self.remembered(cluster).await? {
             Some(ecs) => {
-                let (region, owner) = (self.ecs.region.clone(), self.ecs.owner.clone());
-                let executable = self.ecs.executable.clone();
-                Ecs { region, owner, executable, ..ecs }
+                let Ecs { region, owner, executable, client_address, .. } = self.ecs.clone();
+                Ecs { region, owner, executable, client_address, ..ecs }
             }
             None => self.ecs.clone(),
         };
@@ -182,6 +181,7 @@ impl Provider for Fargate {
 
     async fn endpoint(&self, cluster: &ClusterId, server: &InstanceId) -> Result<Endpoint, Error> {
         let task = self.task(cluster, server).await?;
+        self.welcome(cluster).await?;
         let client = Reach::Host(self.client_host(&task).await?, network::PORT);
         let workers = Reach::Host(self.private_host(&task)?, network::PORT);
         Ok(Endpoint { client, workers, tunnel: None })

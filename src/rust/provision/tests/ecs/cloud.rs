@@ -16,7 +16,7 @@ use rustbatch_provision::aws::{Aws, Login};
 use rustbatch_provision::providers::ecs::{Ecs, Fargate};
 use serde_json::{Value, json};
 
-use super::support::docker::{R, REDIS};
+use super::support::docker::{R, REDIS, SSH};
 
 /// Where the carrier has the executable.
 const INSIDE: &str = "/usr/local/bin/rustbatch-worker";
@@ -36,9 +36,10 @@ impl Cloud {
         let python = python();
         let lacks = match python.exists() {
             false => Some(format!("there is no {}", python.display())),
-            true => {
-                [R, REDIS].into_iter().find(|image| !has(image)).map(|i| format!("no image {i}"))
-            }
+            true => [R, REDIS, SSH]
+                .into_iter()
+                .find(|image| !has(image))
+                .map(|i| format!("no image {i}")),
         };
         if let Some(lacks) = lacks {
             eprintln!("SKIPPED: run tools/setup --e2e first: {lacks}");

@@ -7,6 +7,7 @@ use rustbatch_provision::provider::{LogQuery, Provider, Role, State};
 use rustbatch_provision::providers::ecs::{Ecs, Keep};
 
 use super::cloud::Cloud;
+use super::policies::{assert_allowed, calls};
 use super::squares::Squares;
 use super::support::supervisor;
 use super::{client, policy, start, wish};
@@ -38,23 +39,11 @@ async fn a_loop_on_four_tasks_is_right_and_its_cluster_leaves_nothing() {
 
     let report = up.stop().await.expect("an end");
     assert_eq!(report.left, []);
-    all_calls_are_in_the_policies(&cloud);
+    assert!(calls(&cloud).len() > 30);
+    assert_allowed(&calls(&cloud), &["daily.json", "bootstrap.json"]);
     assert_eq!(cloud.left(&cluster), [""; 0]);
     assert_eq!(cloud.containers(), [""; 0]);
     assert_eq!(cloud.things("rustbatch:owner", OWNER), [""; 0]);
-}
-
-/// Whoever has both policies of `inst/iam` may do all that was done.
-fn all_calls_are_in_the_policies(cloud: &Cloud) {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../inst/iam");
-    let read = |name: &str| std::fs::read_to_string(format!("{folder}/{name}")).expect("a policy");
-    let both = read("daily.json") + &read("bootstrap.json");
-    let calls = cloud.state()["calls"].as_object().cloned().expect("calls");
-    assert!(calls.len() > 30, "{calls:?}");
-    // Everybody may ask who they are.
-    for call in calls.keys().filter(|call| *call != "GetCallerIdentity") {
-        assert!(both.contains(&format!(":{call}\"")), "{call} is in no policy");
-    }
 }
 
 /// Who moto takes us for.

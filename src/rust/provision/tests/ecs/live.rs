@@ -1,5 +1,5 @@
-//! The real AWS, for whoever has an account and says so: RUSTBATCH_AWS_LIVE is the image that holds
-//! `rustbatch-worker`. It costs about two cents.
+//! The real AWS, for whoever has an account and says so: RUSTBATCH_AWS_LIVE is a bucket, as
+//! `s3://<name>`, or the image that holds `rustbatch-worker`. It costs about two cents.
 
 use std::sync::Arc;
 
@@ -8,13 +8,18 @@ use rustbatch_provision::lifecycle::Policy;
 use rustbatch_provision::providers::ecs::{Ecs, Fargate};
 
 use super::squares::Squares;
+use super::support::supervisor;
 use super::{client, start, wish};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loop_on_two_tasks_of_the_real_fargate_leaves_nothing() {
-    let Ok(image) = std::env::var("RUSTBATCH_AWS_LIVE") else { return };
+    let Ok(from) = std::env::var("RUSTBATCH_AWS_LIVE") else { return };
+    let bucket = from.strip_prefix("s3://").map(str::to_owned);
     let ecs = Ecs {
-        worker_image: Some(image),
+        worker_image: Some(from).filter(|_| bucket.is_none()),
+        bucket,
+        executable: Some(supervisor()),
+        image: Some("public.ecr.aws/docker/library/r-base:latest".into()),
         cpu: 256,
         memory: 1024,
         server_memory: 512,

@@ -16,7 +16,9 @@ mod live;
 mod money;
 mod orphan;
 mod places;
+mod policies;
 mod squares;
+mod ssh;
 mod strangers;
 #[path = "../support/mod.rs"]
 mod support;

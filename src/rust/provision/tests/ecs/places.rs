@@ -203,3 +203,34 @@ async fn a_shell_is_opened_by_aws_or_by_ssh_where_that_is_wanted() {
     let error = plain.shell(&cluster, &worker.id).await.expect_err("no way in").to_string();
     assert!(error.contains("executeCommand = TRUE"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_finds_a_cluster_from_elsewhere_is_let_in() {
+    let Some(cloud) = Cloud::new() else { return };
+    cloud.tell("ghosts", &serde_json::json!({}));
+    let provider = Arc::new(cloud.provider(cloud.ecs("none")).await);
+    let door = Queue { of: Arc::clone(&provider), joins: true };
+    let progress = Progress::default();
+    let start = lifecycle::start(provider, door, wish("found", 1), policy(), progress);
+    let up = start.await.expect("a cluster");
+    let cluster = up.access().cluster;
+    let all = up.instances().await.expect("instances");
+    let server = all.iter().find(|one| one.worker.is_none()).expect("a server");
+
+    let elsewhere = Some("198.51.100.7/32".to_owned());
+    let other = Ecs { client_address: elsewhere, image: None, ..cloud.ecs("another") };
+    let found = cloud.provider(other).await.of(&cluster).await.expect("the cluster's own");
+    found.endpoint(&cluster, &server.id).await.expect("a way");
+    let group = cloud.things("rustbatch:cluster", cluster.as_str());
+    let group = group.iter().find(|arn| arn.contains(":security-group/")).expect("a group");
+    let form = [("GroupId.1", group.rsplit('/').next().expect("an id"))];
+    let xml = cloud.aws().await.query(Service::Ec2, "DescribeSecurityGroups", &form).await;
+    let xml = xml.expect("a group");
+    let rules = xml.items("securityGroupInfo")[0].items("ipPermissions");
+    let from = rules.iter().flat_map(|rule| rule.items("ipRanges"));
+    let mut from: Vec<_> = from.map(|range| range.text("cidrIp").to_owned()).collect();
+    from.sort();
+    assert_eq!(from, ["127.0.0.1/32", "198.51.100.7/32"]);
+
+    assert_eq!(up.stop().await.expect("an end").left, []);
+}

@@ -9,9 +9,10 @@ use rustbatch_provision::docker::{Docker, NewContainer};
 
 use super::SOON;
 
-/// An image with R and nothing of ours, and one with a Redis.
+/// An image with R and nothing of ours, one with a Redis, and one with R and sshd.
 pub const R: &str = "rustbatch-test-r:bookworm";
 pub const REDIS: &str = "rustbatch-test-redis:bookworm";
+pub const SSH: &str = "rustbatch-test-ssh:bookworm";
 
 /// The daemon, where there is one that has our images.
 pub async fn available() -> Option<Docker> {

@@ -240,10 +240,7 @@ impl Fargate {
         if !self.ecs.security_groups.is_empty() {
             return Ok(self.ecs.security_groups.clone());
         }
-        let owner = &self.who().await?.owner;
-        let (by, whose) = (format!("tag:{CLUSTER}"), format!("tag:{OWNER}"));
-        let filter = [(by.as_str(), cluster.as_str()), (whose.as_str(), owner.as_str())];
-        let there = self.described("DescribeSecurityGroups", &filter).await?;
+        let there = self.own_group(cluster).await?;
         let group = match first(&there, "securityGroupInfo", "groupId") {
             Some(group) => group,
             None => {
@@ -253,18 +250,43 @@ impl Fargate {
                     ("GroupDescription", "rustBatch: the server, from its workers and its client"),
                     ("VpcId", network.vpc.as_str()),
                 ];
-                let tags = Tags::new(&self.ecs, owner, cluster, "network");
+                let tags = Tags::new(&self.ecs, &self.who().await?.owner, cluster, "network");
                 let made = self.made("CreateSecurityGroup", "security-group", &tags, &fields);
                 made.await?.text("groupId").to_owned()
             }
         };
-        let client = self.client_network(network).await?;
         self.let_in(&group, PORT, ("Groups.1.GroupId", &group)).await?;
-        self.let_in(&group, PORT, ("IpRanges.1.CidrIp", &client)).await?;
-        if self.ecs.ssh_public_key.is_some() {
-            self.let_in(&group, 22, ("IpRanges.1.CidrIp", &client)).await?;
-        }
+        self.let_client_in(&group, &network.vpc).await?;
         Ok(vec![group])
+    }
+
+    /// Our group of a cluster, described.
+    async fn own_group(&self, cluster: &ClusterId) -> Result<Xml, Error> {
+        let owner = &self.who().await?.owner;
+        let (by, whose) = (format!("tag:{CLUSTER}"), format!("tag:{OWNER}"));
+        let filter = [(by.as_str(), cluster.as_str()), (whose.as_str(), owner.as_str())];
+        Ok(self.described("DescribeSecurityGroups", &filter).await?)
+    }
+
+    /// Lets this machine in to a cluster that maybe another one has made, or this one elsewhere.
+    pub(super) async fn welcome(&self, cluster: &ClusterId) -> Result<(), Error> {
+        if !self.ecs.security_groups.is_empty() {
+            return Ok(());
+        }
+        let there = self.own_group(cluster).await?;
+        for group in there.items("securityGroupInfo") {
+            self.let_client_in(group.text("groupId"), group.text("vpcId")).await?;
+        }
+        Ok(())
+    }
+
+    async fn let_client_in(&self, group: &str, vpc: &str) -> Result<(), Error> {
+        let client = self.client_network(vpc).await?;
+        self.let_in(group, PORT, ("IpRanges.1.CidrIp", &client)).await?;
+        if self.ecs.ssh_public_key.is_some() {
+            self.let_in(group, 22, ("IpRanges.1.CidrIp", &client)).await?;
+        }
+        Ok(())
     }
 
     async fn let_in(&self, group: &str, port: u16, from: (&str, &str)) -> Result<(), Error> {
@@ -284,15 +306,14 @@ impl Fargate {
     }
 
     /// The addresses of the client: those that are named, or this machine's one.
-    async fn client_network(&self, network: &Network) -> Result<String, Error> {
+    async fn client_network(&self, vpc: &str) -> Result<String, Error> {
         if let Some(named) = &self.ecs.client_address {
             return Ok(named.clone());
         }
         let own: IpAddr = match self.ecs.reach {
             Way::Public => self.aws.public_address().await.map_err(unknown)?.into(),
             Way::Private => {
-                let vpc = [("vpc-id", network.vpc.as_str())];
-                let subnets = self.described("DescribeSubnets", &vpc).await?;
+                let subnets = self.described("DescribeSubnets", &[("vpc-id", vpc)]).await?;
                 let subnets = subnets.items("subnetSet");
                 let block = subnets.first().map_or("", |subnet| subnet.text("cidrBlock"));
                 towards(block).map_err(unknown)?

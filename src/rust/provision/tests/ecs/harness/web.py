@@ -108,6 +108,9 @@ def called(environ, body):
     if "/s3/aws4_request" in environ.get("HTTP_AUTHORIZATION", ""):
         # As policies name it: who may read an object may ask whether it is there.
         return "PutObject" if environ["REQUEST_METHOD"] == "PUT" else "GetObject"
+    if "X-Amz-Signature=" in environ.get("QUERY_STRING", ""):
+        # Who has a link may do what they may do who signed it.
+        return "GetObject"
     return parse_qs(body.decode(errors="replace")).get("Action", ["unknown"])[0]
 
 
