@@ -7,8 +7,9 @@
 #'
 #' @param name The name that the cluster was given, or its id (text).
 #' @param spec,... The provider, as for [makeCluster()]: the path of a
-#'   `cluster.json`, a list such as [dockerCluster()] returns, or nothing for
-#'   containers of the current Docker context.
+#'   `cluster.json`, a list such as [dockerCluster()] or [ecsCluster()] returns, or
+#'   nothing for containers of the current Docker context. Of a cluster on AWS, only
+#'   `region` and `owner` have to be the same as when it was made.
 #' @param stopOnExit Whether the cluster is stopped when this R process ends, or
 #'   forgets it.
 #' @param olderThan Only clusters that were made so many seconds ago, or before.
@@ -20,7 +21,8 @@
 #'   more than one), `rustBatch_error_version` (another version of rustBatch has
 #'   started it), `rustBatch_error_provision`, `rustBatch_error_unreachable`.
 #' @details `cleanupClusters()` stops all clusters of the provider that carry
-#'   rustBatch's tag, whoever has started them, and touches nothing else.
+#'   rustBatch's tag, whoever has started them (on AWS: those of this owner), and
+#'   touches nothing else.
 #' @examples
 #' \dontrun{
 #' cluster <- makeCluster(dockerCluster(2, name = "fit", stopOnExit = FALSE))
@@ -78,6 +80,13 @@ cleanupClusters <- function(spec = NULL, ..., olderThan = 0) { # nolint: object_
 
 # Containers, where nothing is said: clusters of other kinds end with their R process.
 wanted_provider <- function(spec, further) {
+  is_path <- is.character(spec) && length(spec) == 1L && !is.na(spec)
+  if (!is.null(spec) && !is_path && !is.list(spec)) {
+    abort("config", paste0(
+      "`spec` is ", what_it_is(spec), "\n",
+      "* It is the path of a `cluster.json`, or a list such as `dockerCluster()` returns."
+    ))
+  }
   wanted <- wanted_cluster(spec, further)
   if (is.null(wanted$file) && is.null(wanted$fields$provider)) {
     wanted$fields$provider <- "docker"

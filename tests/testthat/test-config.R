@@ -67,6 +67,12 @@ test_that("a field of a file is named with what was found and what is allowed", 
   expect_identical(error$field, "provider")
 })
 
+test_that("what names no provider is refused", {
+  for (spec in list(1, c("a", "b"), NA_character_, TRUE)) {
+    expect_refused(getClusterList(spec), "config", "`spec` is")
+  }
+})
+
 test_that("a text that is NA is refused", {
   expect_refused(makeCluster(name = NA_character_), "config", "Can't use `name`", "NA")
   expect_refused(makeCluster(dockerCluster(1, image = NA_character_)), "config", "`image`", "NA")

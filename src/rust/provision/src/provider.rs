@@ -80,7 +80,8 @@ pub trait Provider: Send + Sync + 'static {
         ids: &[InstanceId],
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// How the server is reached. Asked when the server runs; opens a tunnel where one is needed.
+    /// How the server is reached. Asked when the server runs, and again when it does not answer; opens
+    /// the way for this machine, or a tunnel, where one is needed.
     ///
     /// # Errors
     /// Where there is no such server, or no way to it.

@@ -210,7 +210,12 @@ impl<P: Provider, D: Door> Fleet<P, D> {
                 self.mute = None;
                 self.without_server(why, listed, now).await
             }
-            _ => Err(error),
+            Some((id, _)) => {
+                // The way may have to be opened anew, where this machine has another address by now.
+                let _ = self.provider.endpoint(&self.cluster, id).await;
+                Err(error)
+            }
+            None => Err(error),
         }
     }
 

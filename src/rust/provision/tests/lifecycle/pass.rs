@@ -113,6 +113,19 @@ async fn a_worker_without_a_lease_is_replaced_after_a_while() {
 }
 
 #[tokio::test]
+async fn the_way_to_a_server_that_does_not_answer_is_opened_anew() {
+    let fake = Fake::default();
+    let (up, now) = stands(&fake, 1).await;
+    let opened = || fake.world().points.iter().filter(|point| *point == "endpoint").count();
+    let before = opened();
+    up.pass(now).await.expect("a pass");
+    assert_eq!(opened(), before);
+    fake.world().deaf = true;
+    up.pass(now).await.expect_err("no answer");
+    assert_eq!(opened(), before + 1);
+}
+
+#[tokio::test]
 async fn an_instance_that_is_not_listed_yet_is_not_replaced() {
     let fake = Fake::default();
     let (up, now) = stands(&fake, 1).await;
