@@ -23,9 +23,9 @@ const LAST_WORDS: usize = 20;
 
 /// What is done at each step of a task's life until it runs.
 pub(super) const STEPS: [(&str, &str); 3] = [
-    ("PROVISIONING", "Fargate finds room for it"),
-    ("PENDING", "its images are pulled"),
-    ("ACTIVATING", "it is connected"),
+    ("PROVISIONING", "waiting for room on Fargate"),
+    ("PENDING", "pulling images"),
+    ("ACTIVATING", "connecting to its network"),
 ];
 
 /// The id of a task: the end of its ARN.

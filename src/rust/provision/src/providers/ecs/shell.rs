@@ -4,7 +4,6 @@ use rustbatch_protocol::ClusterId;
 
 use super::Fargate;
 use super::instance::{id, role};
-use super::refused;
 use crate::Error;
 use crate::provider::InstanceId;
 
@@ -21,10 +20,13 @@ impl Fargate {
         instance: &InstanceId,
     ) -> Result<Vec<Vec<String>>, Error> {
         if !self.ecs.execute_command && self.ecs.ssh_public_key.is_none() {
-            return Err(refused(
-                "there is no way into its tasks",
-                "Start it with `ecsCluster(executeCommand = TRUE)`, or with an `sshPublicKey`.",
-            ));
+            return Err(Error::Refused {
+                what: "open a shell in a task".into(),
+                reason: "the cluster was started without a way in".into(),
+                way:
+                    "Start one with `ecsCluster(executeCommand = TRUE)`, or with an `sshPublicKey`."
+                        .into(),
+            });
         }
         let task = self.task(cluster, instance).await?;
         let mut commands = Vec::new();
