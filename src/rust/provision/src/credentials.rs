@@ -9,6 +9,9 @@ use crate::Error;
 use crate::field::Fields;
 use crate::spec::file;
 
+/// The fields of Amazon's cloud.
+const AWS: [&str; 5] = ["profile", "region", "accessKeyId", "secretAccessKey", "sessionToken"];
+
 const PROFILE: &str = "the name of a profile in `~/.aws/config` or `~/.aws/credentials`";
 const REGION: &str = "the name of a region, such as `eu-central-1`";
 const KEY: &str = "a text, as AWS has shown it";
@@ -103,7 +106,7 @@ impl Credentials {
                 false => Err(fields.missing("aws", SECTION)),
             };
         };
-        aws.only(&["profile", "region", "accessKeyId", "secretAccessKey", "sessionToken"])?;
+        aws.only(&AWS)?;
         let aws_region = aws.hidden("region", REGION)?;
         let profile = aws.hidden("profile", PROFILE)?;
         let id = aws.hidden("accessKeyId", KEY)?;
@@ -148,6 +151,21 @@ mod tests {
         let Login::Keys { id, secret, token } = login(keys) else { panic!("no keys") };
         assert_eq!((id.as_str(), secret.expose()), ("AKIA1", "s"));
         assert_eq!(token.expect("a token").expose(), "t");
+    }
+
+    #[test]
+    fn the_schema_agrees_with_what_is_read() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../inst/schema/credentials.json");
+        let text = std::fs::read_to_string(path).expect("the schema");
+        let schema: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let aws = &schema["properties"]["aws"];
+        let mut listed: Vec<_> =
+            aws["properties"].as_object().expect("fields").keys().map(String::as_str).collect();
+        let mut known = AWS;
+        listed.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(listed, known);
+        assert!([&schema, aws].iter().all(|object| object["additionalProperties"] == false));
     }
 
     #[test]
