@@ -15,6 +15,10 @@ use crate::Error;
 use crate::acl::User;
 use crate::provider::{Instance, InstanceId, Launched, Provider, Report, Site, State, Token, Unit};
 
+/// How often more than other calls the launch of a server is tried: with the usual pauses for a minute
+/// in all.
+const PATIENCE: usize = 2;
+
 /// Starts the cluster of `fleet`, of which there is nothing yet.
 ///
 /// Not cancel-safe: what was begun would stay.
@@ -117,7 +121,9 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             bootstrap: secrets.bootstrap(),
         };
         let token = Token::random()?;
-        let launched = again(&self.policy, || self.provider.launch(site, &unit, 1, &token)).await?;
+        // What was made around it just now may not be known everywhere for a minute.
+        let patient = Policy { tries: self.policy.tries + PATIENCE, ..self.policy.clone() };
+        let launched = again(&patient, || self.provider.launch(site, &unit, 1, &token)).await?;
         let Launched { instances, short } = launched;
         match instances.into_iter().next() {
             Some(Instance { id, .. }) => {
