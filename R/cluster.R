@@ -79,9 +79,9 @@ wanted_cluster <- function(spec, further, redis = NULL) {
   } else if (!is.null(spec)) {
     fields <- c(list(workers = spec), fields)
   }
-  check_fields(fields)
   # The names of getOption("repos") say nothing.
   if (is.atomic(fields$repos)) fields$repos <- unname(fields$repos)
+  check_fields(fields)
   # c(min = 1, max = 5) is meant like list(min = 1, max = 5).
   named <- vapply(fields, function(field) is.atomic(field) && !is.null(names(field)), NA)
   fields[named] <- lapply(fields[named], as.list)
@@ -129,9 +129,14 @@ programs <- function() {
   )
 }
 
-# A list without names would silently lose its fields, and one name twice one of its values.
-check_fields <- function(fields, call = "makeCluster()") {
+# A list without names would silently lose its fields, and one name twice one of its values; JSON
+# has no word for NA, and none for a factor. Numbers that can't be are named where they are read.
+check_fields <- function(fields, call = "makeCluster()", within = NULL) {
   names <- names(fields)
+  refuse <- function(field, text) {
+    field <- paste(c(within, field), collapse = "$")
+    abort("config", sprintf(text, field, call), list(file = call, field = field))
+  }
   if (length(fields) && (is.null(names) || !all(nzchar(names)))) {
     example <- c(
       "makeCluster()" = "makeCluster(list(provider = \"local\", workers = 2))",
@@ -143,19 +148,16 @@ check_fields <- function(fields, call = "makeCluster()") {
     ), list(file = call))
   }
   if (anyDuplicated(names)) {
-    twice <- names[anyDuplicated(names)]
-    abort(
-      "config", paste0("The field `", twice, "` was given to ", call, " twice"),
-      list(file = call, field = twice)
-    )
+    refuse(names[anyDuplicated(names)], "The field `%s` was given to %s twice")
   }
-  # JSON has no word for it.
-  unknown <- vapply(fields, function(field) is.character(field) && anyNA(field), NA)
-  if (any(unknown)) {
-    abort(
-      "config", paste0("Can't use `", names[unknown][1], "` of `", call, "`: NA"),
-      list(file = call, field = names[unknown][1], found = "NA")
-    )
+  for (name in names) {
+    field <- fields[[name]]
+    if (is.factor(field)) refuse(name, "Can't use `%s` of %s: a factor\n* Use as.character().")
+    missing <- (is.character(field) || is.logical(field)) && anyNA(field)
+    if (missing && !name %in% c("workers", "slots")) refuse(name, "Can't use `%s` of %s: NA")
+    if (is.list(field) && !is.null(names(field)) || is.atomic(field) && !is.null(names(field))) {
+      check_fields(as.list(field), call, c(within, name))
+    }
   }
 }
 
@@ -231,8 +233,9 @@ format.rustBatchCluster <- function(x, ...) {
 # What the cluster costs, where that is known.
 price <- function(about) {
   if (is.na(about$dollarsPerHour)) return()
+  limit <- if (is.na(about$maxCost)) "" else paste(" of", format(about$maxCost))
   sprintf(
-    "  at most %.2f dollars an hour, %.2f so far", about$dollarsPerHour, about$dollarsSoFar
+    "  at most %.2f dollars an hour, %.2f%s so far", about$dollarsPerHour, about$dollarsSoFar, limit
   )
 }
 

@@ -3,7 +3,8 @@
 #' A cluster in containers that was left running, because R was killed or it has
 #' `stopOnExit = FALSE`, is found again by its name, from any R process that may
 #' use the same provider, and used as before. Several processes may use one
-#' cluster at a time.
+#' cluster at a time. Where its server had been stopped, [getCluster()] starts it
+#' again.
 #'
 #' @param name The name that the cluster was given, or its id (text).
 #' @param spec,... The provider, as for [makeCluster()]: the path of a
@@ -13,6 +14,7 @@
 #' @param stopOnExit Whether the cluster is stopped when this R process ends, or
 #'   forgets it.
 #' @param olderThan Only clusters that were made so many seconds ago, or before.
+#' @param cluster Only this cluster: its name, or its id (text). `NULL`: all.
 #' @return `getCluster()`: a cluster, as [makeCluster()] returns it.
 #'   `getClusterList()`: a data frame with the columns `cluster` (id), `created`
 #'   (time, where it is known) and `instances` (number of containers).
@@ -35,9 +37,7 @@
 #' }
 #' @export
 getCluster <- function(name, spec = NULL, ..., stopOnExit = FALSE) { # nolint: object_name_linter.
-  if (!is.character(name) || length(name) != 1L || is.na(name) || !nzchar(name)) {
-    abort("no_cluster", "`name` is not the name of a cluster: one text")
-  }
+  check_name(name, "name")
   if (!isTRUE(stopOnExit) && !isFALSE(stopOnExit)) {
     abort("config", "`stopOnExit` of getCluster() is neither TRUE nor FALSE")
   }
@@ -57,11 +57,19 @@ getClusterList <- function(spec = NULL, ...) { # nolint: object_name_linter.
 
 #' @rdname getCluster
 #' @export
-cleanupClusters <- function(spec = NULL, ..., olderThan = 0) { # nolint: object_name_linter.
+cleanupClusters <- function(spec = NULL, ..., olderThan = 0, # nolint: object_name_linter.
+                            cluster = NULL) {
   if (!is.numeric(olderThan) || length(olderThan) != 1L || !isTRUE(olderThan >= 0)) {
     abort("config", "`olderThan` of cleanupClusters() must be a number of seconds, at least 0")
   }
+  if (!is.null(cluster)) check_name(cluster, "cluster")
   all <- getClusterList(spec, ...)
+  if (!is.null(cluster)) {
+    all <- all[all$cluster == cluster | sub("-[^-]*$", "", all$cluster) == cluster, ]
+  }
+  if (!nrow(all)) {
+    return(invisible(character()))
+  }
   age <- as.numeric(difftime(Sys.time(), all$created, units = "secs"))
   # One of unknown age is taken down only where any age will do.
   ids <- all$cluster[if (olderThan > 0) !is.na(age) & age >= olderThan else TRUE]
@@ -76,6 +84,13 @@ cleanupClusters <- function(spec = NULL, ..., olderThan = 0) { # nolint: object_
     ), list(left = report$left))
   }
   invisible(ids)
+}
+
+check_name <- function(name, argument) {
+  fits <- is.character(name) && length(name) == 1L && !is.na(name) && nzchar(name)
+  if (!fits || nchar(name) > 100L) {
+    abort("no_cluster", paste0("`", argument, "` is not the name of a cluster: one text"))
+  }
 }
 
 # Containers, where nothing is said: clusters of other kinds end with their R process.

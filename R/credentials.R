@@ -38,7 +38,11 @@ setCredentials <- function(credentials = NULL) { # nolint: object_name_linter.
       "`list(aws = list(profile = \"work\"))`."
     ))
   }
-  check_fields(if (is.list(credentials)) credentials, "setCredentials()")
+  if (is.list(credentials)) {
+    if (!length(credentials)) credentials <- list(aws = list())
+    check_fields(credentials, "setCredentials()")
+    credentials <- lapply(credentials, as.list)
+  }
   who <- credentials_set(
     if (is_path) path.expand(credentials), if (is.list(credentials)) credentials
   )

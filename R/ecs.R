@@ -51,9 +51,9 @@
 #'     [clusterShell()] open a shell), `sshPublicKey` (a key that may log in as root,
 #'     or the path of its file; the image needs `sshd`).
 #'   * What stays: `keep` (any of `"network"`, `"role"` and `"logs"`, for the next
-#'     cluster), `logDays` (14 unless given), `tags` (named texts, for all that is
-#'     made), `owner` (text, whose clusters these are; the ARN that AWS knows you by
-#'     unless given).
+#'     cluster that keeps it; it carries the tag `rustbatch:kept`), `logDays` (14
+#'     unless given), `tags` (named texts, for all that is made), `owner` (text, whose
+#'     clusters these are; the ARN that AWS knows you by unless given).
 #'   * What it costs: `pricePerCpu` and `pricePerGib` (US dollars for an hour; those
 #'     of us-east-1 unless given).
 #' @details Who asks AWS is what AWS's own tools would use (environment, profile, SSO,

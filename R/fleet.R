@@ -6,18 +6,20 @@
 #'
 #' @param cluster A cluster from [makeCluster()] or [getCluster()].
 #' @param n How many workers there shall be (number).
-#' @param min,max Between which numbers the workers shall follow the queue.
-#' @param worker Which worker: its number, 1 unless given; or its name, or the
-#'   server's, as `clusterInstances()` lists it.
+#' @param min,max Between which numbers the workers shall follow the queue; both have
+#'   to be given.
+#' @param worker Which worker: its number in the order of `clusterInstances()`, 1
+#'   unless given; or its name, as that lists it; or `"server"`.
 #' @param tail How many of its last lines.
 #' @return `resizeCluster()`: the cluster, invisibly. `getWorkerNumbers()`: a list
 #'   of numbers: `expected`; `initializing` (instances that have not joined);
 #'   `running` (workers that have joined). `clusterInstances()`: a data frame with
 #'   the columns `instance`, `role`, `state` and `said` (what it is doing, or why
-#'   it has stopped). `clusterLogs()`: lines of text. `clusterShell()`: the command
-#'   that opens a shell in a worker, invisibly; it prints it (two of them where a
-#'   cluster of [ecsCluster()] has two ways in). `isServerRunning()`:
-#'   `TRUE` or `FALSE`. `startServer()` and `stopServer()`: the cluster, invisibly.
+#'   it has stopped; its log has the rest). `clusterLogs()`: lines of text.
+#'   `clusterShell()`: the command that opens a shell in a worker, invisibly; it
+#'   prints it (two of them where a cluster of [ecsCluster()] has two ways in).
+#'   `isServerRunning()`: `TRUE` or `FALSE`. `startServer()` and `stopServer()`: the
+#'   cluster, invisibly.
 #' @details `stopServer()` stops a cluster's Redis and with it the workers, which
 #'   cost something too, and keeps the rest; `startServer()` starts them again.
 #' @section Errors: `rustBatch_error_local` for clusters of this machine's
@@ -37,10 +39,19 @@
 #' @export
 resizeCluster <- function(cluster, n = NULL, min = n, max = n) {
   check_remote(cluster)
-  sizes <- list(min %||% max, max %||% min)
+  if (is.null(min) != is.null(max)) {
+    abort("workers", paste0(
+      "Of `min` and `max` only one was given\n",
+      "* Give both, `resizeCluster(cluster, min = 1, max = 10)`, or the number alone, ",
+      "`resizeCluster(cluster, 5)`."
+    ))
+  }
+  sizes <- list(min, max)
   fits <- function(size) is.numeric(size) && length(size) == 1L && size %in% 0:1024
   if (!all(vapply(sizes, fits, NA)) || sizes[[1]] > sizes[[2]]) {
-    said <- vapply(sizes, function(size) paste(format(size), collapse = ", "), "")
+    said <- vapply(sizes, function(size) {
+      if (is.numeric(size)) paste(format(size), collapse = ", ") else what_it_is(size)
+    }, "")
     abort("workers", paste0(
       "A cluster can't have ", paste(unique(said), collapse = " to "), " workers\n",
       "* Both are whole numbers from 0 to 1024: `resizeCluster(cluster, 5)`, or ",
@@ -72,7 +83,10 @@ getWorkerNumbers <- function(cluster) {
 clusterInstances <- function(cluster) {
   check_ours(cluster)
   all <- as.data.frame(fleet_instances(cluster$pointer))
-  all <- all[order(all$role), ]
+  # Those that have stopped come last: a worker's number is that of one that runs.
+  all <- all[order(all$role, match(all$state, c("running", "starting", "stopped"))), ]
+  # The rest of what a stopped one has to say is its log.
+  all$said <- sub("\n.*", "", all$said)
   rownames(all) <- NULL
   all
 }
@@ -127,10 +141,17 @@ isServerRunning <- function(cluster) {
 instance_of <- function(cluster, worker) {
   all <- clusterInstances(cluster)
   workers <- all$instance[all$role == "worker"]
-  name <- if (is.numeric(worker)) workers[worker] else worker %||% workers[1]
+  name <- if (is.numeric(worker)) {
+    if (isTRUE(worker >= 1 && worker == trunc(worker))) workers[worker]
+  } else if (identical(worker, "server")) {
+    all$instance[all$role == "server"][1]
+  } else {
+    worker %||% workers[1]
+  }
   if (length(name) != 1L || !name %in% all$instance) {
+    asked <- substr(paste(format(worker), collapse = ", "), 1L, 60L)
     abort("no_worker", paste0(
-      "The cluster has no instance `", paste(worker, collapse = ", "), "`\n",
+      "The cluster has no instance `", asked, "`\n",
       "* `clusterInstances(cluster)` lists those that there are."
     ))
   }

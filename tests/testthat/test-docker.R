@@ -245,7 +245,10 @@ test_as_user("what a cluster in containers can't be is said before anything star
   expect_identical(refused(resizeCluster(cluster, 2.5)), "rustBatch_error_workers")
   expect_identical(refused(resizeCluster(cluster)), "rustBatch_error_workers")
   expect_identical(refused(resizeCluster(cluster, min = 3, max = 2)), "rustBatch_error_workers")
-  expect_identical(refused(clusterLogs(cluster, 7)), "rustBatch_error_no_worker")
+  expect_identical(refused(resizeCluster(cluster, min = 0)), "rustBatch_error_workers")
+  for (worker in list(7, -1, 1.5, NA, "none")) {
+    expect_identical(refused(clusterLogs(cluster, worker)), "rustBatch_error_no_worker")
+  }
 })
 
 test_as_user("a start that is interrupted leaves nothing, and waits for no gc()", {
@@ -274,12 +277,34 @@ test_as_user("a start that is interrupted leaves nothing, and waits for no gc()"
   expect_true("interrupted " %in% readLines(out))
 })
 
+test_as_user("a script that is interrupted in a start leaves nothing when it has ended", {
+  skip_without_docker()
+  script <- tempfile(fileext = ".R")
+  writeLines(c(
+    ".libPaths(commandArgs(TRUE)[1]); suppressMessages(library(rustBatch))",
+    sprintf("makeCluster(%s)", paste(deparse(in_docker(
+      1, name = "cut-off", commandLine = "sleep 300"
+    )), collapse = ""))
+  ), script)
+  rscript <- file.path(R.home("bin"), "Rscript")
+  library <- dirname(system.file(package = "rustBatch"))
+  command <- sprintf("'%s' '%s' '%s' > /dev/null 2>&1 & echo $!", rscript, script, library)
+  pid <- as.integer(system(command, intern = TRUE))
+  at_end(bquote(tools::pskill(.(pid), 9L)), environment())
+  ours <- function() grep("^cut-off-", getClusterList()$cluster, value = TRUE)
+  expect_true(wait_until(length(unlist(lapply(ours(), workers_of))) == 1L, 60))
+  tools::pskill(pid, 2L)
+  expect_true(wait_until(length(alive(pid)) == 0L, 60))
+  expect_identical(ours(), character())
+})
+
 test_as_user("what only resembles ours is not touched", {
   skip_without_docker()
   name <- paste0("rustbatch-stranger-", Sys.getpid())
   docker("create", "--name", name, "--label", "rustbatch.cluster=web", images[["r"]], "true")
   at_end(bquote(docker("rm", .(name))), environment())
   expect_false("web" %in% getClusterList()$cluster)
+  expect_identical(cleanupClusters(cluster = "web"), character())
   expect_error(cleanupClusters(olderThan = "100"), class = "rustBatch_error_config")
   expect_error(cleanupClusters(olderThan = NA), class = "rustBatch_error_config")
 })

@@ -25,10 +25,10 @@ test_as_user("a loop runs on Fargate, its price is shown, and nothing is left of
   shown <- format(cluster)
   expect_match(shown[1], "<rustBatch cluster> fit: running", fixed = TRUE)
   expect_match(shown, "4 of 4 workers with 1 R process each .provider ecs.", all = FALSE)
-  expect_match(shown, "^  at most 0[.]1[0-9] dollars an hour, 0[.][0-9]{2} so far$", all = FALSE)
+  expect_match(shown, "^  at most 0[.]1[0-9] dollars an hour, 0[.][0-9]{2} of 5 so far$", all = FALSE)
   listed <- clusterInstances(cluster)
   expect_identical(sort(listed$role), c("server", rep("worker", 4)))
-  expect_match(clusterLogs(cluster, listed$instance[listed$role == "server"]), "ready", all = FALSE)
+  expect_match(clusterLogs(cluster, "server"), "ready", all = FALSE)
   command <- NULL
   capture.output(command <- clusterShell(cluster, 2))
   expect_match(command, "^aws ecs execute-command --region us-east-1 .* --command /bin/sh$")
@@ -57,6 +57,13 @@ test_as_user("a cluster whose R was killed is found by name, used, and as it was
   registerDoRustBatch(cluster)
   at_end(quote(foreach::registerDoSEQ()), environment())
   expect_identical(foreach(i = 1:50, .combine = c) %dopar% i, 1:50)
+  # Its server may be stopped, and the cluster found again.
+  stopServer(cluster)
+  expect_false(isServerRunning(cluster))
+  rustBatch:::cluster_stop(cluster$pointer, TRUE)
+  said <- signals(cluster <- getCluster("orphan", ecsCluster()))
+  expect_match(said, "its server had been stopped: starting it again", fixed = TRUE, all = FALSE)
+  registerDoRustBatch(cluster)
   # What is lost is replaced by its like.
   aws$tell("kill", '{"n": 1, "group": "rustbatch-worker"}')
   found <- suppressMessages(
@@ -94,12 +101,22 @@ test_that("who asks is told, kept from everybody, and refused where AWS does not
   bytes <- readBin(saved, "raw", 1e7)
   expect_false(grepl("hunter2", rawToChar(bytes[bytes != 0]), fixed = TRUE, useBytes = TRUE))
 
+  # A profile is not what the environment says.
+  error <- refused(setCredentials(list(aws = list(profile = "no-such-profile"))))
+  expect_s3_class(error, "rustBatch_error_credentials")
+  expect_match(conditionMessage(error), "no-such-profile", fixed = TRUE)
+
   error <- refused(setCredentials(list(aws = list(secretAccessKey = "hunter2"))))
   expect_s3_class(error, "rustBatch_error_config")
   expect_no_match(paste(format(error), collapse = " "), "hunter2", fixed = TRUE)
   expect_s3_class(refused(setCredentials(1)), "rustBatch_error_config")
   expect_s3_class(refused(setCredentials(list("work"))), "rustBatch_error_config")
   expect_s3_class(refused(setCredentials("no-such-file.json")), "rustBatch_error_config")
+  odd <- list(list(profile = NA), list(profile = "a", profile = "b"), list(profile = "a\nb"))
+  for (aws in odd) {
+    expect_s3_class(refused(setCredentials(list(aws = aws))), "rustBatch_error_config")
+  }
+  expect_s3_class(refused(setCredentials(list())), "rustBatch_error_config")
 })
 
 test_that("without credentials, region or image nothing is made, and it is said what to do", {
@@ -118,6 +135,10 @@ test_that("without credentials, region or image nothing is made, and it is said 
   expect_match(conditionMessage(error), "buildWorkerImage(", fixed = TRUE)
   error <- refused(makeCluster(ecsCluster(20, workerImage = "w", maxCostPerHour = 0.5)))
   expect_match(conditionMessage(error), "Ask for 8 or fewer", fixed = TRUE)
+  error <- refused(makeCluster(ecsCluster(1, bucket = "no-such-bucket")))
+  expect_match(conditionMessage(error), "aws s3 mb s3://no-such-bucket", fixed = TRUE)
+  error <- refused(makeCluster(ecsCluster(1, bucket = "b-b", maxCost = 1e-9)))
+  expect_match(conditionMessage(error), "`maxCost`", fixed = TRUE)
   local_environment(c(AWS_REGION = ""))
   error <- refused(makeCluster(ecsCluster(workerImage = "w")))
   expect_match(conditionMessage(error), "no region is named", fixed = TRUE)

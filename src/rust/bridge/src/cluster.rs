@@ -31,6 +31,8 @@ pub struct Cluster {
     about: About,
     /// How many workers there may be.
     most: Cell<u32>,
+    /// Whether it was to be stopped, and could not be.
+    unstopped: Cell<bool>,
 }
 
 /// What does not change.
@@ -65,6 +67,7 @@ impl Cluster {
             parts: RefCell::new(Some(parts)),
             exported: RefCell::default(),
             most: Cell::new(about.most),
+            unstopped: Cell::new(false),
             about,
         }
     }
@@ -161,11 +164,18 @@ impl Cluster {
         }
         match self.access().map(|access| access.standing) {
             None => "stopped",
+            Some(_) if self.unstopped.get() => "could not be stopped",
             Some(Standing::Lost(_)) => "lost",
             Some(Standing::Paused) => "its server has been stopped",
             Some(Standing::Replacing) => "its server is being replaced",
             Some(Standing::Up) => "running",
         }
+    }
+
+    /// Takes back the parts of a cluster that could not be stopped, which is tried again.
+    fn keep(&self, parts: Parts) {
+        self.unstopped.set(true);
+        *self.parts.borrow_mut() = Some(parts);
     }
 
     /// The parts, which the cluster has no more then; nothing where it is stopped, or another process'.
@@ -185,7 +195,7 @@ impl Drop for Cluster {
             // Its processes die with what is dropped here, at once.
             return;
         }
-        let stop = self.about.stop_on_exit;
+        let stop = self.about.stop_on_exit || self.unstopped.get();
         runtime::farewell(async move {
             // Nobody is there to be told.
             let _ = if stop { up.stop().await.map(drop) } else { up.leave().await };
@@ -199,14 +209,19 @@ impl Drop for Cluster {
 fn cluster_stop(cluster: Robj, leave: bool) -> Robj {
     entry(|| {
         let cluster = values::pointed::<Cluster>(&cluster)?;
-        if let Some(Parts { up, .. }) = cluster.take() {
+        if let Some(parts) = cluster.take() {
+            let up = Arc::clone(&parts.up);
             // An interrupt does not cut it in two.
-            runtime::run(async move {
+            let done = runtime::run(async move {
                 match leave {
                     true => up.leave().await,
                     false => left(up.stop().await?.left),
                 }
-            })?;
+            });
+            if done.is_err() && !parts.up.is_gone() {
+                cluster.keep(parts);
+            }
+            done?;
         }
         Ok(values::null())
     })
@@ -221,7 +236,7 @@ fn left(left: Vec<(String, String)>) -> std::result::Result<(), Error> {
     Err(Error::Refused {
         what: "remove all of the cluster".into(),
         reason: all.join("; "),
-        way: "Try again: `cleanupClusters()`.".into(),
+        way: "Try again: `stopCluster()`.".into(),
     })
 }
 
@@ -265,6 +280,7 @@ fn cluster_describe(cluster: Robj) -> Robj {
             ("state", values::text(cluster.state())?),
             ("dollarsPerHour", dollars(|cost| cost.per_hour)?),
             ("dollarsSoFar", dollars(|cost| cost.so_far)?),
+            ("maxCost", dollars(|cost| cost.limit.unwrap_or(f64::NAN))?),
         ])
     })
 }

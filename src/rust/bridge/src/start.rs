@@ -16,11 +16,13 @@ use tokio::sync::watch;
 use crate::boundary::entry;
 use crate::cluster::{About, Cluster, Parts};
 use crate::failure::{Failure, Raised};
-use crate::runtime::Pending;
+use crate::runtime::{self, Origin, Pending};
 use crate::{config, credentials, values};
 
-/// A cluster that is being started, or looked for. Dropping it gives it up.
+/// A cluster that is being started, or looked for. Dropping it gives it up: what was begun is taken down
+/// in the background, for which R's end waits.
 struct Begun {
+    origin: Origin,
     pending: RefCell<Option<Pending<(Parts, About), Raised>>>,
     lines: RefCell<UnboundedReceiver<String>>,
     ready: RefCell<Option<(Parts, About)>>,
@@ -72,6 +74,7 @@ fn cluster_news(begun: Robj) -> Robj {
 fn cluster_take(begun: Robj) -> Robj {
     entry(|| {
         let begun = values::pointed::<Begun>(&begun)?;
+        drop(begun.pending.take());
         match begun.ready.take() {
             Some((parts, about)) => Ok(values::pointer(Cluster::new(parts, about))),
             None => Err(Failure::new("internal", "The cluster has not started yet.")),
@@ -84,14 +87,32 @@ fn cluster_take(begun: Robj) -> Robj {
 #[extendr]
 fn cluster_cancel(begun: Robj) -> Robj {
     entry(|| {
-        let begun = values::pointed::<Begun>(&begun)?;
-        drop(begun.pending.take());
-        if let Some((parts, about)) = begun.ready.take() {
-            // As one that nobody refers to any more.
-            drop(Cluster::new(parts, about));
-        }
+        values::pointed::<Begun>(&begun)?.give_up();
         Ok(values::null())
     })
+}
+
+impl Begun {
+    fn give_up(&self) {
+        let (pending, ready) = (self.pending.take(), self.ready.take());
+        if let Some((parts, about)) = ready {
+            // As one that nobody refers to any more.
+            drop(Cluster::new(parts, about));
+        } else if pending.is_some() && self.origin.is_here() {
+            drop(pending);
+            let mut lines = self.lines.replace(unbounded_channel().1);
+            // Whoever takes down what was begun has the other end until it is done.
+            runtime::farewell(async move { while lines.recv().await.is_some() {} });
+        } else {
+            std::mem::forget(pending);
+        }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.give_up();
+    }
 }
 
 /// The address of the Redis that a cluster would use, where others can see what is said to it; else
@@ -126,7 +147,7 @@ where
     let (tell, lines) = unbounded_channel();
     let pending = RefCell::new(Some(Pending::begin(work(Progress(Some(tell))))?));
     let (lines, ready) = (RefCell::new(lines), RefCell::default());
-    Ok(values::pointer(Begun { pending, lines, ready }))
+    Ok(values::pointer(Begun { origin: Origin::here(), pending, lines, ready }))
 }
 
 async fn start(

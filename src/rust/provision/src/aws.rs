@@ -11,12 +11,16 @@ mod call;
 mod trouble;
 mod xml;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::{Connector, tls};
 use aws_smithy_runtime_api::client::http::{
@@ -48,6 +52,10 @@ pub struct Aws {
     connector: SharedHttpConnector,
     region: String,
     ecs: aws_sdk_ecs::Client,
+    /// The profile that was named.
+    profile: Option<String>,
+    /// Since when credentials are used for calls that are signed here, and which.
+    keys: Arc<tokio::sync::Mutex<Option<(Instant, Credentials)>>>,
 }
 
 impl Aws {
@@ -74,6 +82,10 @@ impl Aws {
         if let Some(endpoint) = endpoint {
             loader = loader.endpoint_url(endpoint);
         }
+        let asking = http_client_fn({
+            let shared = connector.clone();
+            move |_, _| shared.clone()
+        });
         loader = match login {
             Login::Chain => loader,
             Login::Profile(name) => loader.profile_name(name),
@@ -83,7 +95,16 @@ impl Aws {
                 loader.credentials_provider(keys)
             }
         };
-        let config = loader.load().await;
+        let mut config = loader.load().await;
+        if let Login::Profile(name) = login {
+            // The chain would take keys from the environment before it looked at the profile.
+            let known = ProviderConfig::without_region()
+                .with_region(config.region().cloned())
+                .with_http_client(asking);
+            let named = ProfileFileCredentialsProvider::builder().configure(&known);
+            let named = SharedCredentialsProvider::new(named.profile_name(name).build());
+            config = config.into_builder().credentials_provider(named).build();
+        }
         // An empty variable is none.
         let named = config.region().map(|region| region.as_ref().to_owned());
         let Some(region) = named.filter(|region| !region.is_empty()) else {
@@ -96,7 +117,11 @@ impl Aws {
             });
         };
         let ecs = aws_sdk_ecs::Client::new(&config);
-        Ok(Self { config, connector, region, ecs })
+        let profile = match login {
+            Login::Profile(name) => Some(name.clone()),
+            _ => None,
+        };
+        Ok(Self { config, connector, region, ecs, profile, keys: Arc::default() })
     }
 
     /// Who asks. Cancel-safe.

@@ -6,14 +6,14 @@ use rustbatch_protocol::Secret;
 use zeroize::Zeroizing;
 
 use crate::Error;
-use crate::field::Fields;
+use crate::field::{Fields, quote};
+use crate::spec::ecs::{REGION, is_region};
 use crate::spec::file;
 
 /// The fields of Amazon's cloud.
 const AWS: [&str; 5] = ["profile", "region", "accessKeyId", "secretAccessKey", "sessionToken"];
 
 const PROFILE: &str = "the name of a profile in `~/.aws/config` or `~/.aws/credentials`";
-const REGION: &str = "the name of a region, such as `eu-central-1`";
 const KEY: &str = "a text, as AWS has shown it";
 const SECTION: &str = "an object with the field `profile`, or with `accessKeyId`, `secretAccessKey` \
                        and maybe `sessionToken`; and maybe `region`";
@@ -107,7 +107,12 @@ impl Credentials {
             };
         };
         aws.only(&AWS)?;
-        let aws_region = aws.hidden("region", REGION)?;
+        let aws_region = match aws.text("region", REGION)? {
+            Some(region) if !is_region(&region) => {
+                return Err(aws.wrong("region", quote(&region), REGION));
+            }
+            region => region,
+        };
         let profile = aws.hidden("profile", PROFILE)?;
         let id = aws.hidden("accessKeyId", KEY)?;
         let secret = aws.hidden("secretAccessKey", KEY)?.map(Secret::new);

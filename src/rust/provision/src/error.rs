@@ -144,6 +144,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// Instances that would cost more than they may.
+    #[error("Can't start more of the cluster: {reason}\n* {way}")]
+    Budget {
+        /// What they cost, and may cost.
+        reason: String,
+        /// What helps.
+        way: String,
+    },
+
     /// A cloud that does not know who asks, or does not take them.
     #[error("Can't {what}: {reason}\n* {way}")]
     Credentials {
@@ -176,7 +185,8 @@ pub enum Error {
 
     /// A cluster that there is not, or of which too little is known.
     #[error(
-        "Can't find the cluster `{name}`: {reason}\n* `getClusterList()` names those that there are."
+        "Can't find the cluster `{name}`: {reason}\n* `getClusterList()`, given the same provider, names \
+         those that there are."
     )]
     NoCluster {
         /// What was asked for.
@@ -188,7 +198,8 @@ pub enum Error {
     /// A cluster that another version has started.
     #[error(
         "The cluster `{cluster}` was started by version {theirs} of rustBatch, this is {ours}\n\
-         * Use it with version {theirs}, or take it down: `cleanupClusters()`."
+         * Use it with version {theirs}, or take it down: `cleanupClusters(cluster = \"{cluster}\")`, \
+         given the same provider."
     )]
     Version {
         /// The cluster.
@@ -202,7 +213,7 @@ pub enum Error {
     /// A cluster whose record can't be read.
     #[error(
         "What is kept of the cluster `{cluster}` can't be read\n\
-         * Take it down: `cleanupClusters()`."
+         * Take it down: `cleanupClusters(cluster = \"{cluster}\")`, given the same provider."
     )]
     Damaged {
         /// The cluster.
@@ -254,6 +265,7 @@ impl Error {
             }
             Self::TimedOut { .. } | Self::NotJoined { .. } => "timed_out",
             Self::Credentials { .. } => "credentials",
+            Self::Budget { .. } => "budget",
             Self::Cancelled => "cancelled",
             Self::NoCluster { .. } | Self::Damaged { .. } => "no_cluster",
             Self::Version { .. } => "version",
@@ -288,6 +300,7 @@ impl Error {
             | Self::Start { reason, .. }
             | Self::Refused { reason, .. }
             | Self::Credentials { reason, .. }
+            | Self::Budget { reason, .. }
             | Self::Busy { reason, .. } => vec![("found", reason)],
             Self::Package { package, reason, log, .. } => {
                 vec![("package", package), ("found", reason), ("log", log)]

@@ -152,7 +152,10 @@ impl Fields {
     ) -> Result<Option<String>, Error> {
         match self.take(field) {
             None => Ok(None),
-            Some(Value::String(text)) if !text.is_empty() => Ok(Some(text)),
+            Some(Value::String(text)) if is_line(&text) => Ok(Some(text)),
+            Some(Value::String(_)) => {
+                Err(self.wrong(field, "a text that is empty, or of several lines".into(), allowed))
+            }
             Some(other) => Err(self.wrong(field, kind_of(&other).to_owned(), allowed)),
         }
     }
@@ -204,12 +207,13 @@ impl Fields {
                 .map(|(name, value)| match value {
                     Value::String(text) => Ok((name, text)),
                     other => {
-                        let found = format!("`{}`: {}", shorten(&name), describe(&other));
+                        let found = format!("`{}`: {}", shorten(&name), kind_of(&other));
                         Err(self.wrong(field, found, allowed))
                     }
                 })
                 .collect(),
-            Some(other) => Err(self.wrong(field, describe(&other), allowed)),
+            // It may be a secret.
+            Some(other) => Err(self.wrong(field, kind_of(&other).to_owned(), allowed)),
         }
     }
 
@@ -237,6 +241,11 @@ impl Fields {
             }
         }
     }
+}
+
+/// Whether this is a text of one line, and not empty.
+fn is_line(text: &str) -> bool {
+    !text.is_empty() && !text.contains(char::is_control)
 }
 
 /// A value in the words of an error.

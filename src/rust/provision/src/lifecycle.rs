@@ -98,7 +98,7 @@ struct Parts<P: Provider, D: Door> {
     fleet: Arc<Mutex<Fleet<P, D>>>,
     cluster: ClusterId,
     /// Whoever keeps the cluster up ends with it.
-    wanted: watch::Sender<()>,
+    wanted: Option<watch::Sender<()>>,
     keeping: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -145,7 +145,7 @@ impl<P: Provider, D: Door> Up<P, D> {
         fleet.publish();
         let numbers = fleet.known.subscribe();
         let fleet = Arc::new(Mutex::new(fleet));
-        let parts = Parts { provider, fleet, cluster, wanted, keeping: None };
+        let parts = Parts { provider, fleet, cluster, wanted: Some(wanted), keeping: None };
         let (parts, runtime) = (Slot::new(Some(parts)), Handle::current());
         Self { parts, access, numbers, runtime, attached }
     }
@@ -176,7 +176,9 @@ impl<P: Provider, D: Door> Up<P, D> {
     pub fn keep(&self) {
         let mut parts = self.slot();
         let Some(parts) = &mut *parts else { return };
-        let mut unwanted = parts.wanted.subscribe();
+        let Some(mut unwanted) = parts.wanted.as_ref().map(watch::Sender::subscribe) else {
+            return;
+        };
         let fleet = Arc::clone(&parts.fleet);
         let provider = Arc::clone(&parts.provider);
         parts.keeping = Some(tokio::spawn(async move {
@@ -297,16 +299,27 @@ impl<P: Provider, D: Door> Up<P, D> {
         provider.logs(&cluster, id, query).await
     }
 
-    /// Takes the cluster down, and says what was removed.
+    /// Takes the cluster down, and says what was removed. What fails, or leaves something, can be done
+    /// again.
     ///
     /// Cancel-safe: it goes on in the background.
     ///
     /// # Errors
     /// Those of [`Provider::destroy`]; [`Error::Internal`] where it has been stopped, or left.
     pub async fn stop(&self) -> Result<Report, Error> {
-        let parts = self.slot().take().ok_or_else(gone)?;
-        let task = self.runtime.spawn(parts.end());
-        task.await.map_err(|e| Error::Internal(e.to_string()))?
+        let mut parts = self.slot().take().ok_or_else(gone)?;
+        let task = self.runtime.spawn(async move { (parts.end().await, parts) });
+        let (done, parts) = task.await.map_err(|e| Error::Internal(e.to_string()))?;
+        if done.as_ref().map_or(true, |report| !report.left.is_empty()) {
+            *self.slot() = Some(parts);
+        }
+        done
+    }
+
+    /// Whether the cluster has been stopped, or left.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.slot().is_none()
     }
 
     /// Leaves the cluster to itself, or to others who hold it. Its instances end when nobody has had
@@ -315,7 +328,7 @@ impl<P: Provider, D: Door> Up<P, D> {
     /// # Errors
     /// [`Error::Internal`] where it has been stopped, or left.
     pub async fn leave(&self) -> Result<(), Error> {
-        let parts = self.slot().take().ok_or_else(gone)?;
+        let mut parts = self.slot().take().ok_or_else(gone)?;
         let task = self.runtime.spawn(async move { drop(parts.close().await) });
         task.await.map_err(|e| Error::Internal(e.to_string()))
     }
@@ -338,11 +351,11 @@ impl<P: Provider, D: Door> Drop for Up<P, D> {
     fn drop(&mut self) {
         let parts = self.slot().take();
         match parts {
-            Some(parts) if self.attached => {
-                self.runtime.spawn(async { drop(parts.close().await) });
+            Some(mut parts) if self.attached => {
+                self.runtime.spawn(async move { drop(parts.close().await) });
             }
-            Some(parts) => {
-                self.runtime.spawn(parts.end());
+            Some(mut parts) => {
+                self.runtime.spawn(async move { drop(parts.end().await) });
             }
             None => {}
         }
@@ -351,17 +364,17 @@ impl<P: Provider, D: Door> Drop for Up<P, D> {
 
 impl<P: Provider, D: Door> Parts<P, D> {
     /// Ends the keeping first, so that nothing is launched any more.
-    async fn close(self) -> OwnedMutexGuard<Fleet<P, D>> {
-        drop(self.wanted);
-        if let Some(keeping) = self.keeping {
+    async fn close(&mut self) -> OwnedMutexGuard<Fleet<P, D>> {
+        self.wanted = None;
+        if let Some(keeping) = self.keeping.take() {
             let _ = keeping.await;
         }
-        let mut fleet = self.fleet.lock_owned().await;
+        let mut fleet = Arc::clone(&self.fleet).lock_owned().await;
         fleet.close();
         fleet
     }
 
-    async fn end(self) -> Result<Report, Error> {
+    async fn end(&mut self) -> Result<Report, Error> {
         let fleet = self.close().await;
         again(&fleet.policy, || fleet.provider.destroy(&fleet.cluster)).await
     }

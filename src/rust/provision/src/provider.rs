@@ -155,6 +155,8 @@ pub struct Cost {
     pub per_hour: f64,
     /// So far, as far as this process and the provider remember.
     pub so_far: f64,
+    /// What it may cost in all, where that is limited.
+    pub limit: Option<f64>,
 }
 
 /// What the instances of a cluster have around them.

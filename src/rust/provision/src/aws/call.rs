@@ -4,7 +4,7 @@
 //! JSON 1.1 with a header that names the call. Both: a POST to `/`, signed with Signature Version 4
 //! (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>).
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_config::SdkConfig;
 use aws_credential_types::provider::ProvideCredentials;
@@ -22,6 +22,11 @@ use backon::{ExponentialBuilder, Retryable};
 use serde_json::Value;
 
 use super::{ANSWER, ATTEMPTS, Aws, Trouble, Xml};
+
+/// How long credentials are used until they are asked for again, as by the SDK, and how long before
+/// their end they are not used any more: SSO and roles are a call for each time.
+const FRESH: Duration = Duration::from_secs(900);
+const EXPIRES: Duration = Duration::from_secs(60);
 
 /// The services that are called so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,11 +224,23 @@ impl Aws {
 
     /// As whom a call is signed.
     pub(super) async fn keys(&self, action: &str) -> Result<Identity, Trouble> {
-        let nobody = |reason: String| Trouble::nobody(action.to_owned(), reason);
+        let nobody = |reason: String| {
+            let of = self.profile.as_ref().map_or(String::new(), |p| format!("profile {p}: "));
+            Trouble::nobody(action.to_owned(), format!("{of}{reason}"))
+        };
+        let mut kept = self.keys.lock().await;
+        if let Some((since, keys)) = &*kept {
+            let soon = SystemTime::now() + EXPIRES;
+            if since.elapsed() < FRESH && keys.expiry().is_none_or(|expiry| expiry > soon) {
+                return Ok(keys.clone().into());
+            }
+        }
         let who = self.config.credentials_provider();
         let who = who.ok_or_else(|| nobody("there are no credentials".into()))?;
         let keys = who.provide_credentials().await;
-        Ok(keys.map_err(|e| nobody(super::trouble::chain(&e)))?.into())
+        let keys = keys.map_err(|e| nobody(super::trouble::chain(&e)))?;
+        *kept = Some((Instant::now(), keys.clone()));
+        Ok(keys.into())
     }
 
     /// How a call is signed, now.
@@ -280,6 +297,8 @@ pub(super) fn complaint(text: &str) -> (String, String) {
             let deep = |name| xml.deep(name).unwrap_or_default().to_owned();
             (deep("Code"), deep("Message"))
         }
+        // A page of something on the way, or of a service that is broken.
+        Err(_) if text.trim_start().starts_with('<') => (String::new(), "a web page".to_owned()),
         Err(_) => (String::new(), text.chars().take(200).collect()),
     }
 }

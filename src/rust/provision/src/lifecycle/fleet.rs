@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use backon::{ExponentialBuilder, Retryable};
 use rustbatch_protocol::bootstrap::{Server, VERSION, WorkerBootstrap};
@@ -76,6 +76,10 @@ pub(super) struct Fleet<P: Provider, D: Door> {
     pub mute: Option<Instant>,
     /// Since when there is no server, and another client may be launching one.
     pub bereft: Option<Instant>,
+    /// When the queue answered last; also by the clock of the wall, which goes on while a machine sleeps.
+    pub heard: (Instant, SystemTime),
+    /// Whether a record of the cluster is kept.
+    pub remembered: bool,
     /// Whether server and workers have been stopped on purpose.
     pub paused: bool,
     /// Why nothing is replaced any more.
@@ -134,6 +138,8 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             mine: true,
             mute: None,
             bereft: None,
+            heard: (Instant::now(), SystemTime::now()),
+            remembered: false,
             paused: false,
             lost: None,
             unwanted,

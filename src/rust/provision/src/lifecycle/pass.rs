@@ -1,7 +1,7 @@
 //! One look at a cluster that stands, and what has to be done for it.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustbatch_protocol::WorkerId;
 use rustbatch_queue::{Busy, Keeping, Load};
@@ -35,7 +35,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             Ok(answer) => answer,
             Err(error) => return self.unheard(error, &listed, now).await,
         };
-        self.mute = None;
+        (self.mute, self.heard) = (None, (now, SystemTime::now()));
         if let Some((least, most)) = size.filter(|size| *size != (self.wish.least, self.wish.most))
         {
             self.resize(least, most);
@@ -151,7 +151,11 @@ impl<P: Provider, D: Door> Fleet<P, D> {
 
     fn give_up(&mut self) -> Result<(), Error> {
         let often = format!("{TIMES} times within {} s", WITHIN.as_secs());
-        let why = format!("{}\n* It had been started again {often}.", self.why);
+        self.end(format!("{}\n* It had been started again {often}.", self.why))
+    }
+
+    /// From now on nothing is replaced.
+    fn end(&mut self, why: String) -> Result<(), Error> {
         self.say(format!("the cluster is lost: {why}"));
         self.lost = Some(why.clone());
         self.tell(Standing::Lost(why.clone()));
@@ -227,6 +231,9 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         listed: &HashMap<InstanceId, Instance>,
         now: Instant,
     ) -> Result<(), Error> {
+        if self.is_taken_down(now).await? {
+            return self.end("it was stopped by another R session, or a clean-up".into());
+        }
         if self.catch_up(listed).await? {
             return Ok(());
         }
@@ -277,7 +284,10 @@ impl<P: Provider, D: Door> Fleet<P, D> {
                 // The next look ends what was begun, and tries again.
                 self.server = None;
                 self.why = error.to_string();
-                return Err(error);
+                return match error {
+                    Error::Budget { .. } => self.end(error.to_string()),
+                    error => Err(error),
+                };
             }
         };
         if let Some(tell) = &self.access {

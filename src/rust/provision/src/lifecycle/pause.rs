@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::fleet::{Fleet, again};
-use super::{Door, Register, Standing};
+use super::{Access, Door, Register, Standing};
 use crate::Error;
 use crate::provider::{Provider, Role, State};
 
@@ -24,7 +24,8 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         self.members.clear();
         self.server = None;
         self.tell(Standing::Paused);
-        Ok(())
+        // Who finds the cluster now starts it again.
+        self.remember().await
     }
 
     /// See [`super::Up::start_server`].
@@ -32,29 +33,42 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         if !self.paused {
             return Ok(());
         }
-        let started = self.rise().await;
-        if started.is_err() {
+        let access = self.rise().await?;
+        if let Some(tell) = &self.access {
+            tell.send_replace(access);
+        }
+        Ok(())
+    }
+
+    /// Starts server and workers of a cluster whose surroundings are there, and waits for the workers.
+    ///
+    /// # Errors
+    /// As a start; then they are stopped again.
+    pub async fn rise(&mut self) -> Result<Access, Error> {
+        let risen = self.risen().await;
+        if risen.is_err() {
             // What was begun is no use; the error says more than that of this would.
             let _ = self.pause().await;
         }
-        started
+        risen
     }
 
-    async fn rise(&mut self) -> Result<(), Error> {
+    async fn risen(&mut self) -> Result<Access, Error> {
         let access = self.raise().await?;
+        (self.paused, self.mine) = (false, true);
         self.remember().await?;
         self.expected = self.wish.least;
         self.hire(self.wish.least, Instant::now()).await?;
         self.muster().await?;
-        if let Some(tell) = &self.access {
-            tell.send_replace(access);
-        }
-        (self.paused, self.mine) = (false, true);
-        Ok(())
+        Ok(access)
     }
 
     /// See [`super::Up::serves`].
     pub async fn serves(&self) -> Result<bool, Error> {
+        if self.paused {
+            // It may still be ending.
+            return Ok(false);
+        }
         if self.wish.redis.is_some() {
             return Ok(self.register()?.load().await.is_ok());
         }

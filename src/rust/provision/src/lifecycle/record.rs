@@ -27,6 +27,8 @@ pub(super) struct Record {
     site: Site,
     /// The server that was launched; nothing where there is none, or it is somebody else's.
     server: Option<InstanceId>,
+    /// Whether server and workers have been stopped on purpose.
+    paused: bool,
     /// How clients and workers reach the server.
     client: Server,
     workers: Server,
@@ -37,7 +39,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
     ///
     /// # Errors
     /// Those of [`Provider::remember`]; [`Error::Internal`].
-    pub async fn remember(&self) -> Result<(), Error> {
+    pub async fn remember(&mut self) -> Result<(), Error> {
         let (Some(site), Some(ways)) = (&self.site, &self.ways) else { return Ok(()) };
         let record = Record {
             version: VERSION.to_owned(),
@@ -46,12 +48,31 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             policy: self.policy.clone(),
             site: site.clone(),
             server: self.server.as_ref().map(|(id, _)| id.clone()),
+            paused: self.paused,
             client: ways.client.clone(),
             workers: ways.workers.clone(),
         };
         let record = serde_json::to_vec(&record).map_err(|e| Error::Internal(e.to_string()))?;
         let record = Zeroizing::new(record);
-        again(&self.policy, || self.provider.remember(site, &record)).await
+        again(&self.policy, || self.provider.remember(site, &record)).await?;
+        self.remembered = true;
+        Ok(())
+    }
+
+    /// Whether the cluster has been taken down, by another client or a clean-up: nothing is kept of it
+    /// any more, too soon for it to have ended by itself.
+    ///
+    /// # Errors
+    /// Those of [`Provider::recall`].
+    pub async fn is_taken_down(&self, now: Instant) -> Result<bool, Error> {
+        let ends = self.site.as_ref().is_none_or(|site| site.server.lifeline);
+        let (then, wall) = self.heard;
+        let slept = now.saturating_duration_since(then).max(wall.elapsed().unwrap_or_default());
+        let asleep = slept >= self.policy.idle;
+        if ends || asleep || !self.remembered {
+            return Ok(false);
+        }
+        Ok(again(&self.policy, || self.provider.recall(&self.cluster)).await?.is_none())
     }
 
     /// Takes the place of who wrote `record`, and connects to the server that it names.
@@ -73,6 +94,13 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         self.server = launched.map(|id| (id, Instant::now()));
         (self.expected, self.wish, self.site) = (wish.least, wish, Some(site));
         Ok(access)
+    }
+
+    /// Takes the place of who wrote `record`, and starts server and workers, which were stopped.
+    async fn wake(&mut self, record: Record) -> Result<Access, Error> {
+        self.say("its server had been stopped: starting it again".into());
+        (self.wish, self.site, self.paused) = (record.wish, Some(record.site), true);
+        self.rise().await
     }
 
     /// Where another client has launched a server, connects to that one; says whether it did.
@@ -123,14 +151,14 @@ async fn recall<P: Provider>(
     serde_json::from_slice(&bytes).map(Some).map_err(|_| damaged())
 }
 
-/// Goes on with a cluster that another process has started, and maybe still holds. To be called
-/// within a tokio runtime.
+/// Goes on with a cluster that another process has started, and maybe still holds; where its server has
+/// been stopped, starts it again, and says so. To be called within a tokio runtime.
 ///
-/// Cancel-safe: nothing is begun.
+/// Cancel-safe: what was begun is taken down, in the background.
 ///
 /// # Errors
 /// [`Error::NoCluster`] where no record is kept, [`Error::Version`] where it was written by another
-/// version, [`Error::Damaged`]; those of the provider and the queue.
+/// version, [`Error::Damaged`]; those of the provider and the queue, and of [`super::start`].
 pub async fn attach<P: Provider, D: Door>(
     provider: Arc<P>,
     door: D,
@@ -144,13 +172,19 @@ pub async fn attach<P: Provider, D: Door>(
     })?;
     let key: ClusterKey = ClusterKey::from_hex(&record.key)?;
     let (wish, policy) = (record.wish.clone(), record.policy.clone());
-    let (_wanted, unwanted) = watch::channel(());
+    let (wanted, unwanted) = watch::channel(());
     let mut fleet = Fleet::new(provider, door, wish, policy, progress, cluster, unwanted)?;
-    fleet.key = key;
-    let access = fleet.follow(record).await?;
-    let (tell, access) = watch::channel(access);
-    fleet.access = Some(tell);
-    Ok(Up::new(fleet, access, true))
+    (fleet.key, fleet.remembered) = (key, true);
+    let task = tokio::spawn(async move {
+        let access =
+            if record.paused { fleet.wake(record).await? } else { fleet.follow(record).await? };
+        let (tell, access) = watch::channel(access);
+        fleet.access = Some(tell);
+        Ok(Up::new(fleet, access, true))
+    });
+    let up = task.await.map_err(|e| Error::Internal(e.to_string()))?;
+    drop(wanted);
+    up
 }
 
 /// The same server, reached another way.

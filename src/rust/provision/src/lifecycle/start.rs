@@ -13,7 +13,9 @@ use super::server::Secrets;
 use super::{Access, Door, Policy, Register, Standing, Up, remains};
 use crate::Error;
 use crate::acl::User;
-use crate::provider::{Instance, InstanceId, Launched, Provider, Report, Site, State, Token, Unit};
+use crate::provider::{
+    Instance, InstanceId, Launched, Plan, Provider, Report, Site, State, Token, Unit,
+};
 
 /// How often more than other calls the launch of a server is tried: with the usual pauses for a minute
 /// in all.
@@ -26,7 +28,7 @@ const PATIENCE: usize = 2;
 /// # Errors
 /// Of the first step that failed; then the rest has been taken down.
 pub(super) async fn run<P: Provider, D: Door>(mut fleet: Fleet<P, D>) -> Result<Up<P, D>, Error> {
-    let plan = again(&fleet.policy, || fleet.provider.check()).await?;
+    let plan = check(&fleet).await?;
     for note in plan.notes {
         fleet.say(note);
     }
@@ -43,6 +45,18 @@ pub(super) async fn run<P: Provider, D: Door>(mut fleet: Fleet<P, D>) -> Result<
         }
         Err(error) => Err(undo(fleet, error).await),
     }
+}
+
+/// What is known before; says what it is waited for, where nobody answers.
+async fn check<P: Provider, D: Door>(fleet: &Fleet<P, D>) -> Result<Plan, Error> {
+    let once = || async {
+        let plan = fleet.provider.check().await;
+        if let Err(error @ Error::Busy { .. }) = &plan {
+            fleet.progress.say(error.to_string());
+        }
+        plan
+    };
+    again(&fleet.policy, once).await
 }
 
 async fn steps<P: Provider, D: Door>(fleet: &mut Fleet<P, D>) -> Result<Access, Error> {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 pub(super) use read::FIELDS;
+pub(crate) use read::{REGION, is_region};
 
 /// A cluster of Fargate's tasks. Nothing has to be said, but where the worker's executable comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustbatch_protocol::bootstrap::Address;
 use rustbatch_provision::Error;
-use rustbatch_provision::lifecycle::{self, Progress};
+use rustbatch_provision::lifecycle::{self, Progress, Standing};
 use rustbatch_provision::provider::{Provider, Role};
 use zeroize::Zeroizing;
 
@@ -156,4 +156,50 @@ async fn a_stopped_server_starts_again_with_its_workers() {
     assert_eq!(workers(&fake).len(), 2);
     up.stop().await.expect("an end");
     assert!(fake.world().is_empty());
+}
+
+#[tokio::test]
+async fn who_finds_a_cluster_whose_server_was_stopped_starts_it_again() {
+    let fake = Fake::default();
+    let (first, now) = stands(&fake, 2).await;
+    first.stop_server().await.expect("a stop");
+    let second = attach(&fake, &first).await.expect("the cluster");
+    assert!(second.serves().await.expect("an answer"));
+    assert_eq!(workers(&fake).len(), 2);
+    second.pass(now).await.expect("a pass");
+    assert_eq!(second.numbers(), numbers(2, 0, 2));
+    second.stop_server().await.expect("a stop");
+    fake.world().capacity = 0;
+    attach(&fake, &first).await.err().expect("no room");
+    assert!(fake.world().made.is_empty(), "what was begun is taken down");
+}
+
+#[tokio::test]
+async fn what_another_client_has_taken_down_is_not_made_again() {
+    let fake = Fake::default();
+    let (first, now) = stands(&fake, 2).await;
+    first.pass(now).await.expect("a pass");
+    let second = attach(&fake, &first).await.expect("the cluster");
+    second.stop().await.expect("an end");
+    assert!(fake.world().is_empty());
+    let late = now + Duration::from_secs(120);
+    let error = first.pass(late).await.expect_err("there is no cluster").to_string();
+    assert!(error.contains("stopped by another R session"), "{error}");
+    assert!(matches!(first.access().standing, Standing::Lost(_)));
+    assert!(fake.world().is_empty());
+}
+
+#[tokio::test]
+async fn an_end_that_fails_can_be_tried_again() {
+    let fake = Fake::default();
+    let (up, _) = stands(&fake, 1).await;
+    let point = fake.world().points.len();
+    fake.world().fault = Some(point);
+    up.stop().await.expect_err("it fails");
+    assert!(!up.is_gone() && !fake.world().is_empty());
+    fake.world().stuck = true;
+    assert_eq!(up.stop().await.expect("a part of it").left.len(), 1);
+    fake.world().stuck = false;
+    assert_eq!(up.stop().await.expect("an end").left, []);
+    assert!(up.is_gone() && fake.world().is_empty());
 }

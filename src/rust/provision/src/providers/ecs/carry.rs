@@ -22,6 +22,7 @@ const LIFE: Duration = Duration::from_secs(12 * 3600);
 /// What it has fetched is only run when it is what the task definition names: whoever may write to the
 /// bucket may not run code in the tasks. Any R can fetch; `curl` and `wget` are not in every image.
 pub(super) const FETCH: &str = r#"
+command -v R >/dev/null || { echo "the image has no R, which a worker needs" >&2; exit 78; }
 for i in 1 2 3 4 5; do
   R --vanilla --no-echo -e 'options(timeout = 600)
     url <- Sys.getenv("RUSTBATCH_EXECUTABLE")
@@ -43,7 +44,16 @@ impl Fargate {
         if self.aws.has_object(bucket, &key).await? {
             return Ok(());
         }
-        Ok(self.aws.put_object(bucket, &key, bytes).await?)
+        match self.aws.put_object(bucket, &key, bytes).await {
+            Err(trouble) if trouble.is(&["NoSuchBucket", "PermanentRedirect"]) => {
+                let region = self.aws.region();
+                Err(refused(
+                    &format!("there is no bucket {bucket} of yours in {region} ({})", trouble.code),
+                    &format!("`aws s3 mb s3://{bucket} --region {region}` makes it."),
+                ))
+            }
+            done => Ok(done?),
+        }
     }
 
     /// Keeps, for tasks that are to be started, the address of the executable.

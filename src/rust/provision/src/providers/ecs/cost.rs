@@ -45,8 +45,9 @@ impl Fargate {
         let add = |sum: Cost, entry: &Entry| Cost {
             per_hour: sum.per_hour + entry.per_hour,
             so_far: sum.so_far + entry.dollars,
+            ..sum
         };
-        entries.fold(Cost::default(), add)
+        entries.fold(Cost { limit: self.ecs.max_cost, ..Cost::default() }, add)
     }
 
     /// What a task has cost, and costs.
@@ -82,6 +83,14 @@ impl Fargate {
             "The cluster costs at most {planned:.2} dollars for an hour: {base:.3} for the server, \
              {each:.3} for a worker{of}."
         ));
+        // A task costs a minute at least.
+        let least = (base + each) / 60.0;
+        if let Some(most) = self.ecs.max_cost.filter(|most| *most < least) {
+            return Err(super::refused(
+                &format!("a server and a worker cost {least:.4} dollars at least"),
+                &format!("That is more than `maxCost`, {most}: raise it, or ask for less."),
+            ));
+        }
         let Some(most) = self.ecs.max_cost_per_hour else { return Ok(()) };
         let workers = ((most - base) / each + 1e-9).floor();
         if workers < 1.0 {
@@ -125,7 +134,8 @@ impl Fargate {
         };
         let hours = (most - cost.so_far) / (cost.per_hour + planned);
         if hours <= 0.0 {
-            return Err(over(format!("it has cost {:.2} dollars of {most}", cost.so_far)));
+            let spent = cost.so_far;
+            return Err(over(format!("it has cost {spent:.4} dollars, and `maxCost` is {most}")));
         }
         let seconds = (hours * 3600.0).ceil() as u64;
         let life = match &mut unit.bootstrap {
@@ -139,7 +149,7 @@ impl Fargate {
 
 fn over(reason: String) -> Error {
     let way = "Raise `maxCost` or `maxCostPerHour`, or stop the cluster.".to_owned();
-    Error::Refused { what: "start more tasks of the cluster".into(), reason, way }
+    Error::Budget { reason, way }
 }
 
 fn time(when: &DateTime) -> SystemTime {

@@ -103,7 +103,14 @@ impl Fargate {
         if let Some(name) = there {
             let request = self.aws.ecs().delete_cluster().cluster(&name);
             let done = request.send().await.map_err(|e| Trouble::of("DeleteCluster", &e));
-            note("ECS cluster", done.map(|_| vec![name]));
+            note(
+                "ECS cluster",
+                match done {
+                    // Somebody else was faster.
+                    Err(trouble) if is_gone(&trouble) => Ok(Vec::new()),
+                    done => done.map(|_| vec![name]),
+                },
+            );
         }
         Ok(report)
     }

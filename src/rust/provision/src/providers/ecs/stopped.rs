@@ -11,7 +11,8 @@ use super::task::INIT;
 pub(super) const CAPACITY: &str = "apacity is unavailable";
 
 /// What ECS says, in part, and what helps. The first that fits is taken.
-const ADVICE: [(&str, &str); 17] = [
+const ADVICE: [(&str, &str); 18] = [
+    ("exit code 78", "See what it wrote: the image lacks something."),
     (
         "toomanyrequests",
         "The registry has had enough of anonymous pulls: copy the image into Amazon ECR, or name \

@@ -47,6 +47,7 @@ pub(in crate::spec) const FIELDS: [&str; 36] = [
     "env",
 ];
 
+pub(crate) const REGION: &str = "the name of a region, such as `eu-central-1`";
 const NAMED: &str = "a text without spaces, as AWS shows it";
 const CPU: &str = "a whole number of 1024ths of a processor, from 64 to 16384: 1024 is one";
 const DISK: &str = "a whole number of GiB from 21 to 200";
@@ -63,8 +64,8 @@ const TAGS: &str =
     "an object of at most 40 texts by name, none of which begins with `rustbatch:` or `aws:`";
 const LOG_DAYS: &str = "one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731 and the \
                         other numbers of days that CloudWatch has";
-const NO_WAY: &str = "\"private\" where the tasks have no public address (`publicIp`): this machine has \
-                      to be in the VPC, or have a VPN to it";
+const NO_WAY: &str = "`true`; or also `reach` is `\"private\"`: then this machine has to be in the VPC, \
+                      or have a VPN to it";
 
 /// For how many days CloudWatch can keep logs.
 const DAYS: [u32; 22] = [
@@ -76,7 +77,7 @@ impl Ecs {
     pub(in crate::spec) fn read(fields: &mut Fields) -> Result<Self, Error> {
         let usual = Self::default();
         let ecs = Self {
-            region: named(fields, "region")?,
+            region: checked(fields, "region", is_region, REGION)?,
             owner: named(fields, "owner")?,
             log_days: log_days(fields)?.unwrap_or(usual.log_days),
             keep: keep(fields)?,
@@ -132,7 +133,7 @@ impl Ecs {
             ..self
         };
         if !ecs.public_ip && ecs.reach == Way::Public {
-            return Err(fields.wrong("reach", quote("public"), NO_WAY));
+            return Err(fields.wrong("publicIp", "false".into(), NO_WAY));
         }
         Ok(ecs)
     }
@@ -168,6 +169,20 @@ fn named(fields: &mut Fields, field: &'static str) -> Result<Option<String>, Err
 
 fn path(fields: &mut Fields) -> Result<Option<String>, Error> {
     checked(fields, "workerPath", |path| path.starts_with('/'), PATH)
+}
+
+/// Whether this looks like a region: `eu-central-1`, `us-gov-west-1`.
+pub(crate) fn is_region(text: &str) -> bool {
+    let parts: Vec<_> = text.split('-').collect();
+    let letters = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
+    match parts.split_last() {
+        Some((number, words)) => {
+            (2..=4).contains(&words.len())
+                && words.iter().all(letters)
+                && number.parse::<u8>().is_ok()
+        }
+        None => false,
+    }
 }
 
 fn is_named(text: &str) -> bool {
@@ -339,7 +354,8 @@ mod tests {
             ("memory", r#""memory": "many""#),
             ("clientAddress", r#""clientAddress": "0.0.0.0/0""#),
             ("clientAddress", r#""clientAddress": "10.0.0.1""#),
-            ("reach", r#""publicIp": false"#),
+            ("publicIp", r#""publicIp": false"#),
+            ("region", r#""region": "mars-1""#),
             ("spot", r#""spot": "always""#),
             ("keep", r#""keep": "all""#),
             ("maxCost", r#""maxCost": 0"#),
