@@ -37,8 +37,8 @@
 #'   `rustBatch_error_foreign` (something else than Redis answers),
 #'   `rustBatch_error_untrusted` (its certificate is not the one of that host),
 #'   `rustBatch_error_version`, `rustBatch_error_credentials`,
-#'   `rustBatch_error_setting`, `rustBatch_error_provision` (a step that failed,
-#'   with what the provider said) and `rustBatch_error_timed_out` (with what each
+#'   `rustBatch_error_setting`, `rustBatch_error_budget` (it would cost more than it
+#'   may), `rustBatch_error_provision` (a step that failed, with what the provider said) and `rustBatch_error_timed_out` (with what each
 #'   worker was doing). All have the class `rustBatch_error`.
 #' @section Warnings: `rustBatch_warning_plain`, where `redis` is on another
 #'   host and not encrypted: then others on the way can see its password. All
@@ -226,7 +226,10 @@ format.rustBatchCluster <- function(x, ...) {
     paste0("<rustBatch cluster> ", name, ": ", about$state),
     paste0("  ", places(about)),
     if (nzchar(about$server)) paste0("  Redis at ", about$server),
-    price(about)
+    price(about),
+    if (!is.null(trouble <- cluster_trouble(x$pointer))) {
+      paste("  what dies is not replaced:", sub("\n.*", "", trouble))
+    }
   )
 }
 

@@ -24,9 +24,22 @@ dopar <- function(obj, expr, envir, data) {
   }
   # All is here, so there is nothing to wait for.
   job_close(job$pointer, FALSE)
+  warn_of_trouble(data$pointer)
   # .final runs in it. Its error stays what it is, and is of our class as well.
   tryCatch(getResult(it), error = function(e) stop(as_ours(e, "loop")))
 }
+
+# A cluster that can't be kept up runs its loops with the workers that it still has.
+warn_of_trouble <- function(pointer) {
+  trouble <- cluster_trouble(pointer)
+  if (!is.null(trouble) && !identical(trouble, told$trouble)) {
+    warn("unkept", paste0("What dies of the cluster is not replaced: ", trouble))
+  }
+  told$trouble <- trouble
+}
+
+# What has been told last.
+told <- new.env(parent = emptyenv())
 
 # The loop's options, from .options.rustBatch.
 loop_options <- function(obj) {

@@ -16,6 +16,11 @@ cluster_describe <- function(cluster) {
   unwrap(.Call(wrap__cluster_describe, cluster))
 }
 
+# Why a cluster can't be kept up, where only the user can mend that; else `NULL`. Asks nobody.
+cluster_trouble <- function(cluster) {
+  unwrap(.Call(wrap__cluster_trouble, cluster))
+}
+
 # Takes the credentials of a `credentials.json`, or those in a list; with neither, what clouds find
 # themselves. They are used from now on if AWS takes them. Returns whom AWS takes them for, and the
 # region, empty where none is named.

@@ -34,6 +34,9 @@
 #' @return `cluster`, invisibly.
 #' @section Errors: `rustBatch_error_cluster` when `cluster` is something else,
 #'   `rustBatch_error_closed` when it has been stopped.
+#' @section Warnings: a loop warns with `rustBatch_warning_unkept`, once, where the
+#'   provider does not let the cluster be kept up any more, for example because
+#'   credentials have expired: the loop goes on with the workers that there are.
 #' @examplesIf nzchar(Sys.which("redis-server"))
 #' cluster <- makeCluster(2)
 #' registerDoRustBatch(cluster)

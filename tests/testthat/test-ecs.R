@@ -25,7 +25,8 @@ test_as_user("a loop runs on Fargate, its price is shown, and nothing is left of
   shown <- format(cluster)
   expect_match(shown[1], "<rustBatch cluster> fit: running", fixed = TRUE)
   expect_match(shown, "4 of 4 workers with 1 R process each .provider ecs.", all = FALSE)
-  expect_match(shown, "^  at most 0[.]1[0-9] dollars an hour, 0[.][0-9]{2} of 5 so far$", all = FALSE)
+  price <- "^  at most 0[.]1[0-9] dollars an hour, 0[.][0-9]{2} of 5 so far$"
+  expect_match(shown, price, all = FALSE)
   listed <- clusterInstances(cluster)
   expect_identical(sort(listed$role), c("server", rep("worker", 4)))
   expect_match(clusterLogs(cluster, "server"), "ready", all = FALSE)
@@ -74,6 +75,15 @@ test_as_user("a cluster whose R was killed is found by name, used, and as it was
   )
   expect_identical(found, 1:200)
   expect_true(wait_until(getWorkerNumbers(cluster)$running == 2L, 60))
+  # What only the user can mend is told, once.
+  aws$tell("fault", '{"call": "ListTasks", "kind": "denied", "times": 2}')
+  expect_true(wait_until(!is.null(rustBatch:::cluster_trouble(cluster$pointer)), 30))
+  expect_match(format(cluster), "what dies is not replaced: Can't call ecs:ListTasks", all = FALSE)
+  said <- signals(for (i in 1:2) foreach(i = 1:3) %dopar% i)
+  expect_length(grep("^warning: What dies of the cluster is not replaced: ", said), 1)
+  # A stop that fails can be tried again.
+  expect_error(stopCluster(cluster), class = "rustBatch_error_provision")
+  expect_match(format(cluster)[1], "could not be stopped", fixed = TRUE)
   stopCluster(cluster)
   expect_identical(aws$things(id), character())
   expect_identical(aws$containers(), character())

@@ -251,6 +251,19 @@ fn cluster_check(cluster: Robj) -> Robj {
     })
 }
 
+/// Why a cluster can't be kept up, where only the user can mend that; else `NULL`. Asks nobody.
+#[extendr]
+fn cluster_trouble(cluster: Robj) -> Robj {
+    entry(|| {
+        let cluster = values::pointed::<Cluster>(&cluster)?;
+        let trouble = match &*cluster.parts.borrow() {
+            Some(parts) if cluster.origin.is_here() => parts.up.trouble(),
+            _ => None,
+        };
+        trouble.map_or(Ok(values::null()), |trouble| values::text(&trouble))
+    })
+}
+
 /// What there is to say of a cluster. Asks nobody.
 #[extendr]
 fn cluster_describe(cluster: Robj) -> Robj {
@@ -290,4 +303,5 @@ extendr_module! {
     fn cluster_check;
     fn cluster_stop;
     fn cluster_describe;
+    fn cluster_trouble;
 }

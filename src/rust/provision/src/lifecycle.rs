@@ -88,6 +88,7 @@ pub struct Up<P: Provider, D: Door> {
     parts: Slot<Option<Parts<P, D>>>,
     access: watch::Receiver<Access>,
     numbers: watch::Receiver<Numbers>,
+    trouble: watch::Receiver<Option<String>>,
     runtime: Handle,
     /// Whether another process has started it.
     attached: bool,
@@ -143,11 +144,11 @@ impl<P: Provider, D: Door> Up<P, D> {
         let (wanted, unwanted) = watch::channel(());
         fleet.unwanted = unwanted;
         fleet.publish();
-        let numbers = fleet.known.subscribe();
+        let (numbers, trouble) = (fleet.known.subscribe(), fleet.trouble.subscribe());
         let fleet = Arc::new(Mutex::new(fleet));
         let parts = Parts { provider, fleet, cluster, wanted: Some(wanted), keeping: None };
         let (parts, runtime) = (Slot::new(Some(parts)), Handle::current());
-        Self { parts, access, numbers, runtime, attached }
+        Self { parts, access, numbers, trouble, runtime, attached }
     }
 
     /// What a client needs; another server's when the first is lost.
@@ -186,7 +187,8 @@ impl<P: Provider, D: Door> Up<P, D> {
                 let pause = {
                     let mut fleet = fleet.lock().await;
                     // What failed is tried again; what can't be mended is kept for who asks.
-                    let _ = fleet.pass(Instant::now()).await;
+                    let done = fleet.pass(Instant::now()).await;
+                    fleet.troubled(&done);
                     fleet.publish();
                     fleet.rest()
                 };
@@ -210,8 +212,16 @@ impl<P: Provider, D: Door> Up<P, D> {
     pub async fn pass(&self, now: Instant) -> Result<(), Error> {
         let mut fleet = self.fleet()?.lock_owned().await;
         let done = fleet.pass(now).await;
+        fleet.troubled(&done);
         fleet.publish();
         done
+    }
+
+    /// Why the cluster can't be kept up, where only the user can mend that: what the last look has found.
+    /// Asks nobody.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.borrow().clone()
     }
 
     /// How many R processes a worker has, and how many workers there may be. Cancel-safe.

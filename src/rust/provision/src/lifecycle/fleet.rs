@@ -86,8 +86,9 @@ pub(super) struct Fleet<P: Provider, D: Door> {
     pub lost: Option<String>,
     /// Closed when the start is not wanted any more.
     pub unwanted: watch::Receiver<()>,
-    /// Tells who holds the cluster how many workers there are.
+    /// Tells who holds the cluster how many workers there are, and why it can't be kept up.
     pub known: watch::Sender<Numbers>,
+    pub trouble: watch::Sender<Option<String>>,
     said: String,
 }
 
@@ -144,6 +145,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             lost: None,
             unwanted,
             known: watch::Sender::default(),
+            trouble: watch::Sender::default(),
             said: String::new(),
         })
     }
@@ -213,6 +215,23 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         } else {
             self.policy.look
         }
+    }
+
+    /// Tells who holds the cluster what a look has found that only they can mend.
+    pub fn troubled(&self, done: &Result<(), Error>) {
+        let trouble = match done {
+            Ok(()) => None,
+            Err(error @ (Error::Credentials { .. } | Error::Refused { .. })) => {
+                Some(error.to_string())
+            }
+            // It passes, or ends the cluster.
+            Err(_) => return,
+        };
+        self.trouble.send_if_modified(|known| {
+            let new = *known != trouble;
+            *known = trouble;
+            new
+        });
     }
 
     /// Tells who uses the cluster how it stands.

@@ -59,6 +59,16 @@ pub(super) fn clear<P: Provider>(
 ) {
     tokio::spawn(async move {
         let Ok(records) = find(&*provider, &policy).await else { return };
+        if let Some((name, _)) = own.as_str().rsplit_once('-') {
+            let same = |record: &&ClusterRecord| {
+                record.cluster != own && record.instances > 0 && is_called(&record.cluster, name)
+            };
+            let same: Vec<_> = records.iter().filter(same).map(|r| r.cluster.as_str()).collect();
+            if !same.is_empty() {
+                progress
+                    .say(format!("there are other clusters called {name}: {}", same.join(", ")));
+            }
+        }
         let start = YOUNG.max(policy.server + policy.join);
         let now = SystemTime::now();
         let mut gone = Vec::new();
@@ -94,14 +104,17 @@ async fn has_ended<P: Provider>(
     Ok(all.iter().all(|instance| instance.state.has_stopped()))
 }
 
+/// Whether a cluster was given this name.
+fn is_called(id: &ClusterId, name: &str) -> bool {
+    id.as_str().rsplit_once('-').is_some_and(|(given, _)| given == name)
+}
+
 /// The cluster that somebody calls `name`: its id, or the name that it was given.
 ///
 /// # Errors
 /// [`Error::NoCluster`] where there is none, or more than one.
 pub fn named(records: &[ClusterRecord], name: &str) -> Result<ClusterId, Error> {
-    let fits = |id: &ClusterId| {
-        id.as_str() == name || id.as_str().rsplit_once('-').is_some_and(|(given, _)| given == name)
-    };
+    let fits = |id: &ClusterId| id.as_str() == name || is_called(id, name);
     let found: Vec<_> =
         records.iter().map(|record| &record.cluster).filter(|id| fits(id)).collect();
     let refuse = |reason| Err(Error::NoCluster { name: name.to_owned(), reason });

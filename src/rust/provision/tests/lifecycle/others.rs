@@ -203,3 +203,16 @@ async fn an_end_that_fails_can_be_tried_again() {
     assert_eq!(up.stop().await.expect("an end").left, []);
     assert!(up.is_gone() && fake.world().is_empty());
 }
+
+#[tokio::test]
+async fn what_only_the_user_can_mend_is_told() {
+    let fake = Fake::default();
+    let (up, now) = stands(&fake, 1).await;
+    assert_eq!(up.trouble(), None);
+    let point = fake.world().points.len();
+    fake.world().fault = Some(point);
+    up.pass(now).await.expect_err("it fails");
+    assert!(up.trouble().is_some_and(|trouble| trouble.contains("Can't ")));
+    up.pass(now).await.expect("a pass");
+    assert_eq!(up.trouble(), None);
+}

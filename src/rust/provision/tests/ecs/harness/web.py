@@ -31,8 +31,9 @@ ACCOUNT, REGION = "123456789012", "us-east-1"
 
 
 class Faults:
-    """What shall go wrong. `throttle`: the call is refused; `lost`: it is done, and its answer is
-    not; `young`: the role is too new; `failure`: of the tasks of a RunTask `count` find no room at `provider`."""
+    """What shall go wrong. `throttle`: the call is refused; `denied`: it is not allowed; `lost`: it is
+    done, and its answer is not; `young`: the role is too new; `failure`: of the tasks of a RunTask
+    `count` find no room at `provider`."""
 
     def __init__(self, cloud):
         self.cloud, self.lock = cloud, threading.Lock()
@@ -73,6 +74,9 @@ def serve(cloud):
         fault = faults.next(called(environ, body))
         if fault == "throttle":
             return refuse("ThrottlingException", "Rate exceeded", 400)(environ, start)
+        if fault == "denied":
+            said = "User: moto is not authorized to perform this."
+            return refuse("AccessDeniedException", said, 400)(environ, start)
         if fault == "young":
             said = "ECS was unable to assume the role that was provided for this task."
             return refuse("ClientException", said, 400)(environ, start)
