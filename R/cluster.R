@@ -38,8 +38,9 @@
 #'   `rustBatch_error_untrusted` (its certificate is not the one of that host),
 #'   `rustBatch_error_version`, `rustBatch_error_credentials`,
 #'   `rustBatch_error_setting`, `rustBatch_error_budget` (it would cost more than it
-#'   may), `rustBatch_error_provision` (a step that failed, with what the provider said) and `rustBatch_error_timed_out` (with what each
-#'   worker was doing). All have the class `rustBatch_error`.
+#'   may), `rustBatch_error_provision` (a step that failed, with what the provider
+#'   said) and `rustBatch_error_timed_out` (with what each worker was doing). All
+#'   have the class `rustBatch_error`.
 #' @section Warnings: `rustBatch_warning_plain`, where `redis` is on another
 #'   host and not encrypted: then others on the way can see its password. All
 #'   have the class `rustBatch_warning`.
