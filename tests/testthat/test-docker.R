@@ -172,6 +172,26 @@ test_as_user("a cluster outlives the R that is killed, is found by name, and end
   expect_true(wait_until(length(containers_of(id)) == 0L, 120))
 })
 
+test_as_user("a loop whose cluster somebody else stops ends, and makes it not again", {
+  skip_without_docker()
+  client <- start_r(spec = in_docker(1), body = quote({
+    cluster <- suppressMessages(makeCluster(spec))
+    registerDoRustBatch(cluster)
+    say("id", rustBatch:::cluster_describe(cluster$pointer)$id)
+    ended <- tryCatch(
+      foreach(i = 1:1000) %dopar% Sys.sleep(0.1),
+      error = function(e) c(class(e)[1], conditionMessage(e))
+    )
+    say("ended", ended)
+  }))
+  id <- client$said("id", 60)
+  stopCluster(suppressMessages(getCluster(id)))
+  ended <- client$said("ended", 90)
+  expect_identical(ended[1], "rustBatch_error_lost")
+  expect_match(ended[2], "stopped by another R session", fixed = TRUE)
+  expect_true(nothing_left(id))
+})
+
 test_as_user("a cluster ends with its R, or stays where that is wanted", {
   skip_without_docker()
   rscript <- file.path(R.home("bin"), "Rscript")

@@ -129,8 +129,8 @@ pub trait Provider: Send + Sync + 'static {
     /// Where they can't be listed.
     fn find(&self) -> impl Future<Output = Result<Vec<ClusterRecord>, Error>> + Send;
 
-    /// Removes all that carries our tag and this id, instances first, and nothing else. A cluster of
-    /// which nothing is left is no error.
+    /// Removes all that carries our tag and this id, and nothing else: first the record, by which other
+    /// clients know that it is meant so, then instances. A cluster of which nothing is left is no error.
     ///
     /// # Errors
     /// Where it can't be known what is left; what could not be removed is in the report.

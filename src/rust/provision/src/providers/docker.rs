@@ -218,7 +218,9 @@ impl Provider for Containers {
             Ok(()) => report.removed.push(what),
             Err(error) => report.left.push((what, error.to_string())),
         };
-        for Seen { id, .. } in self.all(cluster).await? {
+        let mut all = self.all(cluster).await?;
+        all.sort_by_key(|seen| seen.label(ROLE) != Some(RECORD));
+        for Seen { id, .. } in all {
             note(format!("container {}", &id[..id.len().min(12)]), self.docker.remove(&id).await);
         }
         for (name, created) in self.docker.networks(&label(cluster), CREATED).await.map_err(busy)? {

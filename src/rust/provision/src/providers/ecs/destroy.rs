@@ -82,6 +82,7 @@ impl Fargate {
     pub(super) async fn remove(&self, cluster: &ClusterId) -> Result<Report, Error> {
         let there = self.own_cluster(cluster).await?;
         let mut report = Report::default();
+        self.forget(cluster).await?;
         let stopped = self.stop_tasks(cluster, |_| true).await?;
         report.removed.extend(stopped.iter().map(|id| format!("task {id}")));
         self.await_ends(cluster, &mut report).await?;

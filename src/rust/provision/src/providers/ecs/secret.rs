@@ -135,6 +135,13 @@ impl Fargate {
         Ok(Some(Zeroizing::new(bytes)))
     }
 
+    /// Removes the record of a cluster.
+    pub(super) async fn forget(&self, cluster: &ClusterId) -> Result<(), Error> {
+        let name = format!("{}/{RECORD}", path(cluster));
+        self.ssm("DeleteParameters", &json!({"Names": [name]})).await?;
+        Ok(())
+    }
+
     /// Removes all parameters of a cluster, and says which.
     pub(super) async fn remove_secrets(&self, cluster: &ClusterId) -> Result<Vec<String>, Trouble> {
         let mut names = Vec::new();
