@@ -9,14 +9,17 @@
 #' @useDynLib rustBatch, .registration = TRUE
 "_PACKAGE"
 
-# Clusters that end with R take a moment to go, in a cloud a longer one.
 .onLoad <- function(libname, pkgname) {
-  reg.finalizer(topenv(), function(namespace) {
-    if (!package_farewell(3)) {
-      message("Waiting until the cluster has stopped, at most two minutes ...")
-      if (!package_farewell(120)) message("Something of it is left: see cleanupClusters().")
-    }
-  }, onexit = TRUE)
+  reg.finalizer(topenv(), await_farewell, onexit = TRUE)
+}
+
+# Clusters that end with R take a moment to go, in a cloud a longer one.
+await_farewell <- function(namespace) {
+  if (package_farewell(3)) {
+    return()
+  }
+  message("Waiting until the cluster has stopped, at most two minutes ...")
+  if (!package_farewell(120)) message("Something of it is left: see ?cleanupClusters.")
 }
 
 # The library stays loaded (no library.dynam.unload()): its threads may still be ending.
