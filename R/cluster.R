@@ -156,9 +156,7 @@ check_fields <- function(fields, call = "makeCluster()", within = NULL) {
     if (is.factor(field)) refuse(name, "Can't use `%s` of %s: a factor\n* Use as.character().")
     missing <- (is.character(field) || is.logical(field)) && anyNA(field)
     if (missing && !name %in% c("workers", "slots")) refuse(name, "Can't use `%s` of %s: NA")
-    if (is.list(field) && !is.null(names(field)) || is.atomic(field) && !is.null(names(field))) {
-      check_fields(as.list(field), call, c(within, name))
-    }
+    if (!is.null(names(field))) check_fields(as.list(field), call, c(within, name))
   }
 }
 

@@ -72,8 +72,9 @@ impl Aws {
     ) -> Result<Self, Error> {
         let connector = connector();
         let shared = connector.clone();
+        let http = http_client_fn(move |_, _| shared.clone());
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http_client_fn(move |_, _| shared.clone()))
+            .http_client(http.clone())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ANSWER).build());
         if let Some(region) = region {
@@ -82,10 +83,6 @@ impl Aws {
         if let Some(endpoint) = endpoint {
             loader = loader.endpoint_url(endpoint);
         }
-        let asking = http_client_fn({
-            let shared = connector.clone();
-            move |_, _| shared.clone()
-        });
         loader = match login {
             Login::Chain => loader,
             Login::Profile(name) => loader.profile_name(name),
@@ -100,7 +97,7 @@ impl Aws {
             // The chain would take keys from the environment before it looked at the profile.
             let known = ProviderConfig::without_region()
                 .with_region(config.region().cloned())
-                .with_http_client(asking);
+                .with_http_client(http);
             let named = ProfileFileCredentialsProvider::builder().configure(&known);
             let named = SharedCredentialsProvider::new(named.profile_name(name).build());
             config = config.into_builder().credentials_provider(named).build();

@@ -214,7 +214,7 @@ impl Ecs {
         })
     }
 
-    /// Whether the executable comes from a bucket, not from an image.
+    /// The bucket that the executable comes from; nothing where it comes from an image.
     #[must_use]
     pub fn fetched(&self) -> Option<&str> {
         self.bucket.as_deref().filter(|_| self.worker_image.is_none() && !self.baked)

@@ -17,7 +17,7 @@ pub(super) const LINK: &str = "executable";
 /// How long such an address can be used; each launch has a new one.
 const LIFE: Duration = Duration::from_secs(12 * 3600);
 
-/// How often the first container tries.
+/// What the first container does, for `/bin/sh`; its argument is the digest. It tries five times.
 ///
 /// What it has fetched is only run when it is what the task definition names: whoever may write to the
 /// bucket may not run code in the tasks. Any R can fetch; `curl` and `wget` are not in every image.
@@ -67,7 +67,7 @@ impl Fargate {
     }
 
     /// The digest of the executable, where tasks fetch it.
-    pub(super) async fn fetched(&self) -> Result<Option<String>, Error> {
+    pub(super) async fn fetched_digest(&self) -> Result<Option<String>, Error> {
         if self.ecs.fetched().is_none() {
             return Ok(None);
         }

@@ -77,7 +77,7 @@ impl Fargate {
             who.account,
             path(&site.cluster)
         );
-        let fetched = self.fetched().await?;
+        let fetched = self.fetched_digest().await?;
         let init = self.init(site, &role, &folder, fetched.as_deref())?;
         let containers = [init, self.main(site, unit)?];
         let part = |name: &str| site.parts.get(name).cloned();
