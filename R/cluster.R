@@ -156,7 +156,9 @@ check_fields <- function(fields, call = "makeCluster()", within = NULL) {
     if (is.factor(field)) refuse(name, "Can't use `%s` of %s: a factor\n* Use as.character().")
     missing <- (is.character(field) || is.logical(field)) && anyNA(field)
     if (missing && !name %in% c("workers", "slots")) refuse(name, "Can't use `%s` of %s: NA")
-    if (!is.null(names(field))) check_fields(as.list(field), call, c(within, name))
+    # The names of an environment are no fields.
+    holds <- (is.list(field) || is.atomic(field)) && !is.null(names(field))
+    if (holds) check_fields(as.list(field), call, c(within, name))
   }
 }
 

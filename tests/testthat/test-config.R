@@ -119,7 +119,7 @@ test_that("fields without names, twice, or beside a file are refused", {
 })
 
 test_that("something else than a specification is refused", {
-  for (wrong in list(mean, quote(x), as.raw(1), globalenv(), 1i)) {
+  for (wrong in list(mean, quote(x), as.raw(1), list2env(list(pattern = NA)), 1i)) {
     expect_refused(makeCluster(wrong), "workers")
   }
 })
