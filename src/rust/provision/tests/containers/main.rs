@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::print_stderr)]
 
 mod ends;
+#[path = "../support/loops.rs"]
 mod loops;
 mod memory;
 mod set;

@@ -8,9 +8,8 @@ use rustbatch_provision::providers::ecs::Ecs;
 use serde_json::json;
 
 use super::cloud::Cloud;
-use super::squares::Squares;
 use super::support::supervisor;
-use super::{client, policy, start, wish};
+use super::{client, policy, squares, start, wish};
 
 /// A cluster's configuration whose executable is in this bucket.
 fn ecs(cloud: &Cloud, bucket: &str) -> Ecs {
@@ -27,7 +26,7 @@ async fn an_executable_is_put_into_a_bucket_once_and_every_task_fetches_it() {
         let up = start(&provider, wish(name, 2), policy()).await;
         let cluster = up.access().cluster;
         let client = client(&up.access()).await;
-        Squares::new(20, 0.0).run(&client).await;
+        squares(&client, 20).await;
         let family = format!("rustbatch-{cluster}-worker");
         let ecs = cloud.aws().await.ecs().clone();
         let seen = ecs.describe_task_definition().task_definition(family).send().await;

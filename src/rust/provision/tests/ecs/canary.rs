@@ -7,9 +7,8 @@ use rustbatch_provision::providers::ecs::Ecs;
 use serde_json::json;
 
 use super::cloud::{Cloud, docker, environment};
-use super::squares::Squares;
 use super::support::{assert_unseen, supervisor};
-use super::{client, policy, start, wish};
+use super::{client, policy, squares, start, wish};
 
 /// Everything that anybody who may look at tasks, containers and logs can see.
 async fn seen(cloud: &Cloud, aws: &Aws, cluster: &str) -> String {
@@ -49,7 +48,7 @@ async fn nothing_secret_is_seen_of_a_cluster() {
     let up = start(&provider, wish, policy()).await;
     let access = up.access();
     let cluster = access.cluster.as_str();
-    Squares::new(10, 0.01).run(&client(&access).await).await;
+    squares(&client(&access).await, 10).await;
 
     let aws = cloud.aws().await;
     let mut secrets = vec![access.key.to_hex().expose().to_owned()];

@@ -8,9 +8,8 @@ use rustbatch_provision::providers::ecs::{Ecs, Keep};
 
 use super::cloud::Cloud;
 use super::policies::{assert_allowed, calls};
-use super::squares::Squares;
 use super::support::supervisor;
-use super::{client, policy, start, wish};
+use super::{client, policy, squares, start, wish};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loop_on_four_tasks_is_right_and_its_cluster_leaves_nothing() {
@@ -24,7 +23,7 @@ async fn a_loop_on_four_tasks_is_right_and_its_cluster_leaves_nothing() {
     assert_eq!(cloud.containers().len(), 5, "those that brought the executable are gone");
 
     let client = client(&up.access()).await;
-    Squares::new(200, 0.01).run(&client).await;
+    squares(&client, 200).await;
 
     let listed = provider.instances(&cluster).await.expect("instances");
     assert!(listed.iter().all(|one| one.state == State::Running), "{listed:?}");

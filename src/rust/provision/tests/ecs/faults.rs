@@ -9,10 +9,9 @@ use rustbatch_provision::providers::ecs::{Ecs, Spot};
 use rustbatch_queue::Client;
 use serde_json::json;
 use tokio::sync::watch;
-use tokio::task::block_in_place;
 
 use super::cloud::{Cloud, PATIENCE};
-use super::squares::Squares;
+use super::loops::Loop;
 use super::support::supervisor;
 use super::{client, policy, start, wish};
 
@@ -37,16 +36,15 @@ async fn a_loop_outlives_a_spot_interruption_a_killed_worker_and_a_killed_server
     let up = start(&provider, wish("faults", 3), soon).await;
     up.keep();
     let (cluster, first) = (up.access().cluster, up.access().server.address);
-    let mut squares = Squares::new(200, 0.1);
 
     let one = client(&up.access()).await;
     tokio::spawn(follow(up.accesses(), one.clone()));
-    let way = squares.open(&one);
-    block_in_place(|| squares.collect(&way, 20));
+    let mut work = Loop::open(&one, "Sys.sleep(0.1); i^2", 200, 5);
+    work.collect(20);
     cloud.tell("spot", &json!({"n": 1}));
-    block_in_place(|| squares.collect(&way, 40));
+    work.collect(40);
     cloud.tell("kill", &json!({"n": 1, "group": "rustbatch-worker"}));
-    block_in_place(|| squares.collect(&way, 80));
+    work.collect(80);
     let seen = provider.instances(&cluster).await.expect("instances");
     let whys: Vec<_> = seen
         .iter()
@@ -59,10 +57,9 @@ async fn a_loop_outlives_a_spot_interruption_a_killed_worker_and_a_killed_server
     assert!(said("took its spare capacity back") && said("killed by signal 9"), "{whys:?}");
 
     cloud.tell("kill", &json!({"n": 1, "group": "rustbatch-server"}));
-    block_in_place(|| squares.collect(&way, 200));
+    work.collect_all("(1:200)^2");
     assert_ne!(up.access().server.address, first, "the server was not lost");
-    way.close().await;
-    squares.check();
+    work.job.close().await;
 
     cloud
         .until("three workers again", async || {

@@ -7,9 +7,8 @@ use rustbatch_provision::aws::Login;
 use rustbatch_provision::lifecycle::Policy;
 use rustbatch_provision::providers::ecs::{Ecs, Fargate};
 
-use super::squares::Squares;
 use super::support::supervisor;
-use super::{client, start, wish};
+use super::{client, squares, start, wish};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loop_on_two_tasks_of_the_real_fargate_leaves_nothing() {
@@ -32,7 +31,7 @@ async fn a_loop_on_two_tasks_of_the_real_fargate_leaves_nothing() {
     let all = Policy { all: true, ..Policy::default() };
     let up = start(&provider, wish("live", 2), all).await;
     let cluster = up.access().cluster;
-    Squares::new(50, 0.05).run(&client(&up.access()).await).await;
+    squares(&client(&up.access()).await, 50).await;
     let cost = provider.cost(&cluster).await.expect("a cost");
     eprintln!("it cost {:.3} dollars", cost.so_far);
     assert_eq!(up.stop().await.expect("an end").left, []);

@@ -13,11 +13,13 @@ mod hundred;
 #[path = "../support/joined.rs"]
 mod joined;
 mod live;
+#[path = "../support/loops.rs"]
+mod loops;
 mod money;
 mod orphan;
 mod places;
 mod policies;
-mod squares;
+mod quota;
 mod ssh;
 mod strangers;
 #[path = "../support/mod.rs"]
@@ -27,6 +29,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use loops::Loop;
 use rustbatch_protocol::Seal;
 use rustbatch_provision::lifecycle::{self, Access, Policy, Progress, Redis, Up, Wish};
 use rustbatch_provision::providers::ecs::Fargate;
@@ -67,4 +70,11 @@ async fn start(provider: &Arc<Fargate>, wish: Wish, policy: Policy) -> Up<Fargat
 async fn client(access: &Access) -> Client {
     let seal = Seal::new(access.cluster.clone(), access.key.clone()).expect("a seal");
     Client::connect(access.server.clone(), seal).await.expect("a client")
+}
+
+/// The squares of 1 to `tasks`, which are a multiple of five, each once.
+async fn squares(client: &Client, tasks: u64) {
+    let mut work = Loop::open(client, "i^2", tasks, 5);
+    work.collect_all(&format!("(1:{tasks})^2"));
+    work.job.close().await;
 }

@@ -12,9 +12,8 @@ use rustbatch_provision::provider::Provider;
 use rustbatch_provision::providers::ecs::{Ecs, Fargate};
 
 use super::cloud::Cloud;
-use super::squares::Squares;
 use super::support::supervisor;
-use super::{client, policy, start, wish};
+use super::{client, policy, squares, start, wish};
 
 /// Set for a process that is to be killed: its carrier and idle time, in seconds.
 const VICTIM: &str = "RUSTBATCH_TEST_VICTIM";
@@ -68,7 +67,7 @@ async fn a_fresh_process_finds_a_cluster_by_name_runs_a_loop_and_stops_it() {
     assert_eq!(found, cluster);
     let attach = lifecycle::attach(Arc::clone(&provider), Redis, found, Progress::default());
     let up = attach.await.expect("the cluster");
-    Squares::new(50, 0.01).run(&client(&up.access()).await).await;
+    squares(&client(&up.access()).await, 50).await;
     assert_eq!(up.stop().await.expect("an end").left, []);
     assert_eq!(cloud.left(&cluster), [""; 0]);
     assert_eq!(cloud.containers(), [""; 0]);

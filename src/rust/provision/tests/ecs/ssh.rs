@@ -7,10 +7,9 @@ use std::sync::Arc;
 use rustbatch_provision::providers::ecs::Ecs;
 
 use super::cloud::Cloud;
-use super::squares::Squares;
 use super::support::docker::SSH;
 use super::support::supervisor;
-use super::{client, policy, start, wish};
+use super::{client, policy, squares, start, wish};
 
 /// A new key: the path of the private one.
 fn key(folder: &Path, name: &str) -> std::path::PathBuf {
@@ -46,7 +45,7 @@ async fn whose_key_it_is_may_log_in_and_nobody_else() {
     let provider = Arc::new(cloud.provider(ecs).await);
     let up = start(&provider, wish("ssh", 1), policy()).await;
     let cluster = up.access().cluster;
-    Squares::new(20, 0.0).run(&client(&up.access()).await).await;
+    squares(&client(&up.access()).await, 20).await;
 
     let all = up.instances().await.expect("instances");
     let worker = all.iter().find(|one| one.worker.is_some()).expect("a worker");

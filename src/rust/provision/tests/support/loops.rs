@@ -1,5 +1,8 @@
 //! A loop without the package: R of this machine makes what the tasks share, and reads their values.
 
+// Every test file uses its own share of it.
+#![allow(dead_code, clippy::expect_used, missing_docs)]
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::process::Command;
@@ -11,6 +14,9 @@ use rustbatch_protocol::bootstrap::Server;
 use rustbatch_protocol::{BlobRef, ChunkName, Context, Keys, Outcome, Payload, Report, encode};
 use rustbatch_queue::{Client, Event, Job, JobSpec, Link, Timing};
 use tempfile::TempDir;
+
+/// How long an outcome may take.
+const SOON: Duration = Duration::from_secs(120);
 
 /// What an R expression makes, serialized.
 fn r(folder: &Path, code: &str) -> Vec<u8> {
@@ -77,11 +83,17 @@ impl Loop {
         Self { place, job, events, tasks, came: BTreeMap::new() }
     }
 
-    /// The next outcome, with what R serialized.
+    /// The next outcome, with what R serialized. Blocks.
     pub fn next(&mut self) -> (Outcome, Vec<u8>) {
-        let event = self.events.recv_timeout(Duration::from_secs(90)).expect("an event");
-        let Event::Outcome { name, lacking, outcome, bytes } = event else {
-            panic!("not an outcome: {event:?}");
+        let (name, lacking, outcome, bytes) = loop {
+            let event = self.events.recv_timeout(SOON);
+            match event.unwrap_or_else(|e| panic!("nothing after {}: {e}", self.came.len())) {
+                Event::Outcome { name, lacking, outcome, bytes } => {
+                    break (name, lacking, outcome, bytes);
+                }
+                Event::Notice(_) => {}
+                other => panic!("not an outcome: {other:?}"),
+            }
         };
         for task in lacking {
             assert_eq!(self.came.insert(task, outcome.attempt), None, "{task} came twice");
