@@ -56,16 +56,16 @@ makeCluster <- function(spec = NULL, ..., type = NULL, redis = NULL) {
     arguments <- c(list(spec = spec, type = type), list(...))
     return(do.call(parallel::makeCluster, arguments[!vapply(arguments, is.null, NA)]))
   }
-  wanted <- wanted_cluster(spec, list(...), redis)
+  wanted <- wanted_cluster(spec, c(list(...), list(redis = redis)))
   check_system(wanted)
-  warn_of_plain(cluster_exposed(wanted$file, wanted$fields))
-  await_cluster(cluster_begin(wanted$file, wanted$fields, programs()))
+  warn_of_plain(cluster_exposed(wanted))
+  await_cluster(cluster_begin(wanted, programs()))
 }
 
-# What makeCluster() and its like were asked for: the path of a file, or the fields of one.
-wanted_cluster <- function(spec, further, redis = NULL) {
-  fields <- c(further, list(redis = redis))
-  fields <- fields[!vapply(fields, is.null, NA)]
+# What makeCluster() and its like were asked for: the path of a file, or the fields of one; and by
+# which call, for errors.
+wanted_cluster <- function(spec, further, call = "makeCluster()") {
+  fields <- further[!vapply(further, is.null, NA)]
   if (is.character(spec) && length(spec) == 1L && !is.na(spec)) {
     if (length(fields)) {
       abort("config", paste0(
@@ -73,7 +73,7 @@ wanted_cluster <- function(spec, further, redis = NULL) {
         "* Write it into `", spec, "`, or give all fields as arguments."
       ), list(file = spec, field = names(fields)[1]))
     }
-    return(list(file = path.expand(spec), fields = NULL))
+    return(list(file = path.expand(spec), fields = NULL, call = call))
   }
   if (is.list(spec)) {
     fields <- c(spec, fields)
@@ -82,11 +82,11 @@ wanted_cluster <- function(spec, further, redis = NULL) {
   }
   # The names of getOption("repos") say nothing.
   if (is.atomic(fields$repos)) fields$repos <- unname(fields$repos)
-  check_fields(fields)
+  check_fields(fields, call)
   # c(min = 1, max = 5) is meant like list(min = 1, max = 5).
   named <- vapply(fields, function(field) is.atomic(field) && !is.null(names(field)), NA)
   fields[named] <- lapply(fields[named], as.list)
-  list(file = NULL, fields = fields)
+  list(file = NULL, fields = fields, call = call)
 }
 
 check_system <- function(wanted) {
@@ -132,20 +132,19 @@ programs <- function() {
 
 # A list without names would silently lose its fields, and one name twice one of its values; JSON
 # has no word for NA, and none for a factor. Numbers that can't be are named where they are read.
-check_fields <- function(fields, call = "makeCluster()", within = NULL) {
+check_fields <- function(fields, call, within = NULL) {
   names <- names(fields)
   refuse <- function(field, text) {
     field <- paste(c(within, field), collapse = "$")
     abort("config", sprintf(text, field, call), list(file = call, field = field))
   }
   if (length(fields) && (is.null(names) || !all(nzchar(names)))) {
-    example <- c(
-      "makeCluster()" = "makeCluster(list(provider = \"local\", workers = 2))",
-      "setCredentials()" = "setCredentials(list(aws = list(profile = \"work\")))"
+    example <- switch(call,
+      "setCredentials()" = "setCredentials(list(aws = list(profile = \"work\")))",
+      "makeCluster(list(provider = \"local\", workers = 2))"
     )
     abort("config", paste0(
-      "A field without a name was given to ", call, "\n",
-      "* Name every field: `", example[[call]], "`."
+      "A field without a name was given to ", call, "\n* Name every field: `", example, "`."
     ), list(file = call))
   }
   if (anyDuplicated(names)) {

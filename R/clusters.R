@@ -41,15 +41,18 @@ getCluster <- function(name, spec = NULL, ..., stopOnExit = FALSE) { # nolint: o
   if (!isTRUE(stopOnExit) && !isFALSE(stopOnExit)) {
     abort("config", "`stopOnExit` of getCluster() is neither TRUE nor FALSE")
   }
-  wanted <- wanted_provider(spec, list(...))
-  await_cluster(cluster_attach(name, wanted$file, wanted$fields, programs(), isTRUE(stopOnExit)))
+  wanted <- wanted_provider(spec, list(...), "getCluster()")
+  await_cluster(cluster_attach(name, wanted, programs(), isTRUE(stopOnExit)))
 }
 
 #' @rdname getCluster
 #' @export
 getClusterList <- function(spec = NULL, ...) { # nolint: object_name_linter.
-  wanted <- wanted_provider(spec, list(...))
-  found <- clusters_find(wanted$file, wanted$fields, programs())
+  found_clusters(wanted_provider(spec, list(...), "getClusterList()"))
+}
+
+found_clusters <- function(wanted) {
+  found <- clusters_find(wanted, programs())
   found$created[is.nan(found$created)] <- NA
   found$created <- as.POSIXct(found$created, origin = "1970-01-01")
   as.data.frame(found)
@@ -63,7 +66,8 @@ cleanupClusters <- function(spec = NULL, ..., olderThan = 0, # nolint: object_na
     abort("config", "`olderThan` of cleanupClusters() must be a number of seconds, at least 0")
   }
   if (!is.null(cluster)) check_name(cluster, "cluster")
-  all <- getClusterList(spec, ...)
+  wanted <- wanted_provider(spec, list(...), "cleanupClusters()")
+  all <- found_clusters(wanted)
   if (!is.null(cluster)) {
     all <- all[all$cluster == cluster | sub("-[^-]*$", "", all$cluster) == cluster, ]
   }
@@ -76,8 +80,7 @@ cleanupClusters <- function(spec = NULL, ..., olderThan = 0, # nolint: object_na
   if (!length(ids)) {
     return(invisible(character()))
   }
-  wanted <- wanted_provider(spec, list(...))
-  report <- clusters_remove(ids, wanted$file, wanted$fields, programs())
+  report <- clusters_remove(ids, wanted, programs())
   if (length(report$left)) {
     abort("provision", paste0(
       "Not all of the clusters could be removed\n", paste0("* ", report$left, collapse = "\n")
@@ -94,7 +97,7 @@ check_name <- function(name, argument) {
 }
 
 # Containers, where nothing is said: clusters of other kinds end with their R process.
-wanted_provider <- function(spec, further) {
+wanted_provider <- function(spec, further, call) {
   is_path <- is.character(spec) && length(spec) == 1L && !is.na(spec)
   if (!is.null(spec) && !is_path && !is.list(spec)) {
     abort("config", paste0(
@@ -102,7 +105,7 @@ wanted_provider <- function(spec, further) {
       "* It is the path of a `cluster.json`, or a list such as `dockerCluster()` returns."
     ))
   }
-  wanted <- wanted_cluster(spec, further)
+  wanted <- wanted_cluster(spec, further, call)
   if (is.null(wanted$file) && is.null(wanted$fields$provider)) {
     wanted$fields$provider <- "docker"
   }

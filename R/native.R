@@ -76,13 +76,13 @@ fleet_serves <- function(cluster) {
 
 # The clusters of which something is left at the provider of `file` or `fields`: their ids, when
 # they were made, in seconds since 1970, and how many instances they have.
-clusters_find <- function(file, fields, programs) {
-  unwrap(.Call(wrap__clusters_find, file, fields, programs))
+clusters_find <- function(wanted, programs) {
+  unwrap(.Call(wrap__clusters_find, wanted, programs))
 }
 
 # Removes what is left of these clusters. Returns what was removed, and what could not be.
-clusters_remove <- function(ids, file, fields, programs) {
-  unwrap(.Call(wrap__clusters_remove, ids, file, fields, programs))
+clusters_remove <- function(ids, wanted, programs) {
+  unwrap(.Call(wrap__clusters_remove, ids, wanted, programs))
 }
 
 # Begins to make an image upon `base`. `packages` says what is installed in it, `worker` is the
@@ -209,14 +209,14 @@ probe_pointed <- function(pointer) {
 # Begins to start a cluster, after everything that can be checked without asking anybody. `file` is
 # the path of a `cluster.json` or `NULL`; then `fields` are its fields. `programs` are the paths of
 # `rustbatch-worker` and of R, and R's version. Returns a pointer for `cluster_news()`.
-cluster_begin <- function(file, fields, programs) {
-  unwrap(.Call(wrap__cluster_begin, file, fields, programs))
+cluster_begin <- function(wanted, programs) {
+  unwrap(.Call(wrap__cluster_begin, wanted, programs))
 }
 
 # Begins to look for the cluster that is called `name`, or has this id, at the provider of `file`
 # or `fields`. With `stop` it is stopped when R ends. Returns a pointer for `cluster_news()`.
-cluster_attach <- function(name, file, fields, programs, stop) {
-  unwrap(.Call(wrap__cluster_attach, name, file, fields, programs, stop))
+cluster_attach <- function(name, wanted, programs, stop) {
+  unwrap(.Call(wrap__cluster_attach, name, wanted, programs, stop))
 }
 
 # Waits for a moment for what there is to say of a start: lines, none perhaps; `NULL` when the
@@ -238,6 +238,6 @@ cluster_cancel <- function(begun) {
 
 # The address of the Redis that a cluster would use, where others can see what is said to it; else
 # `NULL`. Asks nobody.
-cluster_exposed <- function(file, fields) {
-  unwrap(.Call(wrap__cluster_exposed, file, fields))
+cluster_exposed <- function(wanted) {
+  unwrap(.Call(wrap__cluster_exposed, wanted))
 }

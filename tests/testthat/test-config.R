@@ -73,6 +73,14 @@ test_that("what names no provider is refused", {
   }
 })
 
+test_that("what a call was given is said to have been given to that call", {
+  wrong <- list(provider = "docker", colour = "red")
+  expect_refused(getCluster("fit", wrong), "config", "in `getCluster()`: `colour`")
+  expect_refused(getClusterList(wrong), "config", "in `getClusterList()`: `colour`")
+  expect_refused(cleanupClusters(wrong), "config", "in `cleanupClusters()`: `colour`")
+  expect_refused(cleanupClusters(list("docker")), "config", "given to cleanupClusters()")
+})
+
 test_that("a text that is NA is refused", {
   expect_refused(makeCluster(name = NA_character_), "config", "Can't use `name`", "NA")
   expect_refused(makeCluster(dockerCluster(1, image = NA_character_)), "config", "`image`", "NA")

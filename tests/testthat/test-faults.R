@@ -322,7 +322,7 @@ test_that("a worker and a client of different versions say so, both, at once", {
     Sys.chmod(program, "0755")
     before <- cluster_processes()
     took <- seconds(error <- expect_error(
-      await_cluster(cluster_begin(NULL, list(workers = 1), c(program, programs()[-1]))),
+      await_cluster(cluster_begin(wanted_cluster(1, list()), c(program, programs()[-1]))),
       class = "rustBatch_error_provision"
     ))
     expect_lt(took, 10)

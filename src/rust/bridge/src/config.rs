@@ -1,5 +1,5 @@
-//! What `makeCluster()` is given, as the specification of a cluster. JSON is read and checked in one
-//! place, `provision::spec`, so arguments become JSON first.
+//! What `makeCluster()` and its like are given, as the specification of a cluster. JSON is read and
+//! checked in one place, `provision::spec`, so arguments become JSON first.
 
 use extendr_api::prelude::*;
 use rustbatch_provision::Spec;
@@ -8,18 +8,19 @@ use serde_json::{Map, Number, Value};
 use crate::failure::Failure;
 use crate::values;
 
-/// What a specification from arguments is said to come from.
-const ORIGIN: &str = "makeCluster()";
-
-/// Reads `file`, or, where that is `NULL`, the named list `fields`.
+/// Reads what `wanted_cluster()` returns: the path of a file, or, where that is `NULL`, a named list of
+/// fields; and the call that they were given to, for errors.
 ///
 /// # Errors
 /// Those of [`Spec::read`] and [`Spec::from_json`].
-pub fn read(file: &Robj, fields: &Robj) -> std::result::Result<Spec, Failure> {
+pub fn read(wanted: &Robj) -> std::result::Result<Spec, Failure> {
+    let Ok([file, fields, call]) = <[Robj; 3]>::try_from(values::elements_of(wanted)?) else {
+        return Err(Failure::new("internal", "A file, fields and a call were expected."));
+    };
     if !file.is_null() {
-        return Ok(Spec::read(values::text_of(file)?.as_ref())?);
+        return Ok(Spec::read(values::text_of(&file)?.as_ref())?);
     }
-    Ok(Spec::from_json(&json(fields).to_string(), ORIGIN)?)
+    Ok(Spec::from_json(&json(&fields).to_string(), &values::text_of(&call)?)?)
 }
 
 /// An R value as JSON text.

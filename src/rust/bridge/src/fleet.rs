@@ -3,6 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use extendr_api::prelude::*;
+use rustbatch_protocol::ClusterId;
 use rustbatch_provision::lifecycle::{self, Policy};
 use rustbatch_provision::provider::{Instance, InstanceId, LogQuery, State};
 use rustbatch_provision::{Error, Place};
@@ -108,12 +109,12 @@ fn fleet_serves(cluster: Robj) -> Robj {
     })
 }
 
-/// The clusters of which something is left at the provider of `file` or `fields`: their ids, when
-/// they were made, in seconds since 1970, and how many instances they have.
+/// The clusters of which something is left at the provider that is `wanted`: their ids, when they were
+/// made, in seconds since 1970, and how many instances they have.
 #[extendr]
-fn clusters_find(file: Robj, fields: Robj, programs: Robj) -> Robj {
+fn clusters_find(wanted: Robj, programs: Robj) -> Robj {
     entry(|| {
-        let place = place(&file, &fields, &programs)?;
+        let place = place(&wanted, &programs)?;
         let find = async move { lifecycle::find(&place.await?, &Policy::default()).await };
         let all = runtime::run(find)?;
         let ids: Vec<_> = all.iter().map(|record| record.cluster.as_str()).collect();
@@ -131,17 +132,13 @@ fn clusters_find(file: Robj, fields: Robj, programs: Robj) -> Robj {
 
 /// Removes what is left of these clusters. Returns what was removed, and what could not be.
 #[extendr]
-fn clusters_remove(ids: Robj, file: Robj, fields: Robj, programs: Robj) -> Robj {
+fn clusters_remove(ids: Robj, wanted: Robj, programs: Robj) -> Robj {
     entry(|| {
-        let place = place(&file, &fields, &programs)?;
-        let ids: Vec<String> =
-            ids.as_str_iter().map(|all| all.map(str::to_owned).collect()).unwrap_or_default();
+        let place = place(&wanted, &programs)?;
+        let ids = values::texts_of(&ids)?.into_iter().map(|id| id.parse());
+        let ids = ids.collect::<std::result::Result<Vec<ClusterId>, _>>().map_err(Error::from)?;
         let report = runtime::run(async move {
-            let (place, policy) = (place.await?, Policy::default());
-            let all = lifecycle::find(&place, &policy).await?;
-            let keep = all.into_iter().map(|record| record.cluster);
-            let keep: Vec<_> = keep.filter(|id| !ids.iter().any(|i| i == id.as_str())).collect();
-            lifecycle::cleanup(&place, &policy, &keep).await
+            Ok(lifecycle::cleanup(&place.await?, &Policy::default(), &ids).await)
         })?;
         let left: Vec<_> = report.left.iter().map(|(what, why)| format!("{what}: {why}")).collect();
         values::named_list(&[
@@ -151,13 +148,12 @@ fn clusters_remove(ids: Robj, file: Robj, fields: Robj, programs: Robj) -> Robj 
     })
 }
 
-/// The provider of `file` or `fields`, in a while.
+/// The provider that is wanted, in a while.
 fn place(
-    file: &Robj,
-    fields: &Robj,
+    wanted: &Robj,
     programs: &Robj,
 ) -> std::result::Result<impl Future<Output = std::result::Result<Place, Error>> + use<>, Failure> {
-    let (spec, programs) = (config::read(file, fields)?, programs_of(programs)?);
+    let (spec, programs) = (config::read(wanted)?, programs_of(programs)?);
     let credentials = credentials::current();
     Ok(async move { Place::new(&spec, &programs, &credentials).await })
 }

@@ -28,23 +28,23 @@ struct Begun {
     ready: RefCell<Option<(Parts, About)>>,
 }
 
-/// Begins to start a cluster, after everything that can be checked without asking anybody. `file` is
-/// the path of a `cluster.json` or `NULL`; then `fields` are its fields. `programs` are the paths of
-/// `rustbatch-worker` and of R, and R's version. Returns a pointer for `cluster_news()`.
+/// Begins to start the cluster that is `wanted`, after everything that can be checked without asking
+/// anybody. `programs` are the paths of `rustbatch-worker` and of R, and R's version. Returns a pointer
+/// for `cluster_news()`.
 #[extendr]
-fn cluster_begin(file: Robj, fields: Robj, programs: Robj) -> Robj {
+fn cluster_begin(wanted: Robj, programs: Robj) -> Robj {
     entry(|| {
-        let (spec, programs) = (config::read(&file, &fields)?, programs_of(&programs)?);
+        let (spec, programs) = (config::read(&wanted)?, programs_of(&programs)?);
         begin(|progress| start(spec, programs, progress))
     })
 }
 
-/// Begins to look for the cluster that is called `name`, or has this id, at the provider of `file`
-/// or `fields`. With `stop` it is stopped when R ends. Returns a pointer for `cluster_news()`.
+/// Begins to look for the cluster that is called `name`, or has this id, at the provider that is
+/// `wanted`. With `stop` it is stopped when R ends. Returns a pointer for `cluster_news()`.
 #[extendr]
-fn cluster_attach(name: Robj, file: Robj, fields: Robj, programs: Robj, stop: bool) -> Robj {
+fn cluster_attach(name: Robj, wanted: Robj, programs: Robj, stop: bool) -> Robj {
     entry(|| {
-        let (spec, programs) = (config::read(&file, &fields)?, programs_of(&programs)?);
+        let (spec, programs) = (config::read(&wanted)?, programs_of(&programs)?);
         let name = values::text_of(&name)?;
         begin(move |progress| attach(name, spec, programs, stop, progress))
     })
@@ -118,9 +118,9 @@ impl Drop for Begun {
 /// The address of the Redis that a cluster would use, where others can see what is said to it; else
 /// `NULL`. Asks nobody.
 #[extendr]
-fn cluster_exposed(file: Robj, fields: Robj) -> Robj {
+fn cluster_exposed(wanted: Robj) -> Robj {
     entry(|| {
-        let spec = config::read(&file, &fields)?;
+        let spec = config::read(&wanted)?;
         match spec.redis.map(|server| server.address).filter(Address::is_exposed) {
             Some(address) => values::text(&address.to_string()),
             None => Ok(values::null()),

@@ -124,9 +124,21 @@ impl Aws {
     /// Who asks. Cancel-safe.
     ///
     /// # Errors
-    /// [`Error::Credentials`] where there are no credentials, or AWS does not take them.
+    /// [`Error::Credentials`] where there are no credentials, or AWS does not take them; at once where
+    /// the region has no address.
     pub async fn identity(&self) -> Result<Identity, Error> {
-        let xml = self.query(Service::Sts, "GetCallerIdentity", &[]).await?;
+        let xml = match self.query(Service::Sts, "GetCallerIdentity", &[]).await {
+            Err(trouble) if trouble.has_no_host() => {
+                return Err(Error::Refused {
+                    what: format!("reach AWS in the region {}", self.region),
+                    reason: trouble.message,
+                    way: "See that there is a region of this name (`aws ec2 describe-regions`), and \
+                          that this machine is on the Internet."
+                        .into(),
+                });
+            }
+            said => said?,
+        };
         let field = |name| xml.text(&format!("GetCallerIdentityResult/{name}")).to_owned();
         let region = self.region.clone();
         Ok(Identity { account: field("Account"), arn: field("Arn"), region })
@@ -156,4 +168,22 @@ fn connector() -> SharedHttpConnector {
         .proxy_config(ProxyConfig::from_env())
         .build();
     SharedHttpConnector::new(connector)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustbatch_protocol::Secret;
+
+    #[tokio::test]
+    async fn a_region_that_is_none_is_named_at_once() {
+        let keys = Login::Keys { id: "test".into(), secret: Secret::new("test"), token: None };
+        let aws = Aws::connect(&keys, Some("mars-north-1"), None).await.expect("a way");
+        let start = Instant::now();
+        let error = aws.identity().await.expect_err("nobody is there");
+        assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+        let said = error.to_string();
+        assert!(matches!(error, Error::Refused { .. }), "{said}");
+        assert!(said.contains("mars-north-1") && said.contains("describe-regions"), "{said}");
+    }
 }

@@ -1,7 +1,7 @@
 //! One signed call, and its answer.
 //!
-//! EC2, IAM and STS speak the query protocol (a form, answered in XML); SSM, logs and tagging speak
-//! JSON 1.1 with a header that names the call. Both: a POST to `/`, signed with Signature Version 4
+//! EC2, IAM and STS speak the query protocol (a form, answered in XML); SSM, logs, tagging and quotas
+//! speak JSON 1.1 with a header that names the call. Both: a POST to `/`, signed with Signature Version 4
 //! (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>).
 
 use std::time::{Duration, Instant, SystemTime};
@@ -43,6 +43,8 @@ pub enum Service {
     Logs,
     /// What carries which tag.
     Tagging,
+    /// How much an account may have.
+    Quotas,
 }
 
 impl Service {
@@ -55,6 +57,7 @@ impl Service {
             Self::Ssm => "ssm",
             Self::Logs => "logs",
             Self::Tagging => "tagging",
+            Self::Quotas => "servicequotas",
         }
     }
 
@@ -63,6 +66,7 @@ impl Service {
         match self {
             Self::Logs => "CloudWatch Logs",
             Self::Tagging => "Resource Groups Tagging API",
+            Self::Quotas => "Service Quotas",
             other => other.name(),
         }
     }
@@ -76,6 +80,7 @@ impl Service {
             Self::Ssm => "AmazonSSM",
             Self::Logs => "Logs_20140328",
             Self::Tagging => "ResourceGroupsTaggingAPI_20170126",
+            Self::Quotas => "ServiceQuotasV20190624",
         }
     }
 
@@ -170,8 +175,11 @@ impl Aws {
             .with_jitter();
         // What changes nothing.
         let looks = ["Describe", "Get", "List"].iter().any(|verb| call.starts_with(verb));
-        // A call without an answer may have been done: to do it again may do it twice.
-        let again = |trouble: &Trouble| trouble.passing && (looks || !trouble.code.is_empty());
+        // A call without an answer may have been done: to do it again may do it twice. A name without
+        // an address rarely gets one soon.
+        let again = |trouble: &Trouble| {
+            trouble.passing && !trouble.has_no_host() && (looks || !trouble.code.is_empty())
+        };
         (|| self.once(service, call, headers, &body)).retry(pauses).when(again).await
     }
 
@@ -272,7 +280,9 @@ impl Aws {
         let silence = |reason: String| Trouble::silence(action.to_owned(), reason);
         let exchange = async {
             let response = self.connector.call(request).await;
-            let response = response.map_err(|e| silence(super::trouble::chain(&e)))?;
+            let response = response.map_err(|e| {
+                Trouble::unreached(action.to_owned(), super::trouble::chain(&e))
+            })?;
             let status = response.status().as_u16();
             let body = ByteStream::new(response.into_body()).collect().await;
             let bytes = body.map_err(|e| silence(super::trouble::chain(&e)))?.into_bytes();

@@ -46,6 +46,17 @@ impl Trouble {
         Self { action, code: String::new(), message, passing: true }
     }
 
+    /// A call found nobody: its host has no address, or names are not resolved at the moment.
+    pub(super) fn unreached(action: String, message: String) -> Self {
+        let code = if message.contains("dns error") { NO_HOST } else { "" };
+        Self { action, code: code.into(), message, passing: true }
+    }
+
+    /// Whether the host of the call has no address: it was not sent.
+    pub(super) fn has_no_host(&self) -> bool {
+        self.is(&[NO_HOST])
+    }
+
     /// There is nobody to sign as.
     pub(super) fn nobody(action: String, message: String) -> Self {
         Self { action, code: NOBODY.into(), message, passing: false }
@@ -98,6 +109,7 @@ impl Trouble {
 }
 
 const NOBODY: &str = "NoCredentials";
+const NO_HOST: &str = "NoSuchHost";
 
 /// The causes of an error, the last one first: it is the one that means something.
 pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
@@ -148,6 +160,13 @@ impl From<Trouble> for Error {
                 );
                 Self::Refused { what, reason, way }
             }
+            "VpcLimitExceeded" | "InternetGatewayLimitExceeded" => Self::Refused {
+                what,
+                reason,
+                way: "Name a network that is there, `ecsCluster(vpc = )`, or have one that your \
+                      clusters share, `ecsCluster(keep = \"network\")`."
+                    .into(),
+            },
             _ => Self::Refused { what, reason, way: String::new() },
         }
     }

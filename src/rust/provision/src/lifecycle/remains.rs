@@ -21,31 +21,22 @@ pub async fn find<P: Provider>(provider: &P, policy: &Policy) -> Result<Vec<Clus
     again(policy, || provider.find()).await
 }
 
-/// Removes what is left of all clusters of a provider, by tag, except those in `keep`.
+/// Removes what is left of these clusters, by tag. They are named, because others may begin meanwhile.
+/// What could not be removed is in the report.
 ///
 /// Not cancel-safe: what was not reached stays.
-///
-/// # Errors
-/// Those of [`Provider::find`]. What could not be removed is in the report.
-pub async fn cleanup<P: Provider>(
-    provider: &P,
-    policy: &Policy,
-    keep: &[ClusterId],
-) -> Result<Report, Error> {
+pub async fn cleanup<P: Provider>(provider: &P, policy: &Policy, clusters: &[ClusterId]) -> Report {
     let mut all = Report::default();
-    for record in find(provider, policy).await? {
-        if keep.contains(&record.cluster) {
-            continue;
-        }
-        match again(policy, || provider.destroy(&record.cluster)).await {
+    for cluster in clusters {
+        match again(policy, || provider.destroy(cluster)).await {
             Ok(report) => {
                 all.removed.extend(report.removed);
                 all.left.extend(report.left);
             }
-            Err(error) => all.left.push((format!("cluster {}", record.cluster), error.to_string())),
+            Err(error) => all.left.push((format!("cluster {cluster}"), error.to_string())),
         }
     }
-    Ok(all)
+    all
 }
 
 /// Removes, in the background, what is left of the clusters of a provider that have ended by themselves,

@@ -8,9 +8,8 @@ use rustbatch_provision::provider::Provider;
 use rustbatch_provision::providers::ecs::{Ecs, Keep};
 
 use super::cloud::Cloud;
-use super::squares::Squares;
 use super::support::supervisor;
-use super::{client, policy, start, wish};
+use super::{client, policy, squares, start, wish};
 
 /// All calls that were done, each as often as it was.
 pub fn calls(cloud: &Cloud) -> BTreeSet<(String, u64)> {
@@ -58,7 +57,7 @@ async fn the_policy_for_every_day_is_enough_where_all_is_named() {
     };
     let provider = Arc::new(cloud.provider(ecs).await);
     let up = start(&provider, wish("daily", 1), policy()).await;
-    Squares::new(10, 0.0).run(&client(&up.access()).await).await;
+    squares(&client(&up.access()).await, 10).await;
     assert_eq!(up.stop().await.expect("an end").left, []);
     let done: BTreeSet<_> = calls(&cloud).difference(&before).cloned().collect();
     assert!(done.len() > 15, "{done:?}");

@@ -68,8 +68,9 @@ async fn a_cleanup_touches_nothing_of_another_user() {
     assert!(theirs_before.as_object().expect("things").len() > 20);
 
     let found = mine.find().await.expect("records");
-    assert_eq!(found.iter().map(|record| &record.cluster).collect::<Vec<_>>(), [&ours]);
-    let report = lifecycle::cleanup(&mine, &policy(), &[]).await.expect("a report");
+    let found: Vec<_> = found.into_iter().map(|record| record.cluster).collect();
+    assert_eq!(found, [ours]);
+    let report = lifecycle::cleanup(&mine, &policy(), &found).await;
     assert_eq!(report.left, []);
     let now = cloud.state()["things"].clone();
     assert_eq!(without(&now, "rustbatch:cluster", "fit-1"), theirs_before);

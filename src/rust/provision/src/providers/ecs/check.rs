@@ -33,6 +33,7 @@ impl Fargate {
         plan.notes.extend(worker.rounded("worker", ecs.cpu, ecs.memory));
         plan.notes.extend(server.rounded("server", ecs.server_cpu, ecs.server_memory));
         self.price(&mut plan, server, worker)?;
+        self.check_quota(&mut plan, server, worker).await?;
         if let Some(network) = self.given_network().await? {
             self.check_routes(&network).await?;
         }

@@ -18,6 +18,7 @@ from moto.ecs.exceptions import (
 from moto.ecs.models import EC2ContainerServiceBackend as Backend
 from moto.ecs.responses import EC2ContainerServiceResponse as Response
 from moto.iam.models import iam_backends
+from moto.servicequotas.models import ServiceQuotasBackend
 
 # Processors in 1024ths: the memory in MiB that goes with them.
 SIZES = {
@@ -36,7 +37,8 @@ LACKING = "Capacity is unavailable at this time. Please try again later or in a 
 def harden(cloud):
     cloud.tokens = {}
     cloud.lacking = []
-    for patch in (clusters, definitions, running, listing, network):
+    cloud.quotas = {}
+    for patch in (clusters, definitions, running, listing, network, quotas):
         patch(cloud)
 
 
@@ -212,3 +214,15 @@ def network(cloud):
 
     SecurityGroupBackend._delete_security_group = strict_group
     SubnetBackend.delete_subnet = strict_subnet
+
+
+def quotas(cloud):
+    """Those of Fargate that a test has set."""
+    inner = ServiceQuotasBackend.get_service_quota
+
+    def get(self, service_code, quota_code):
+        if service_code == "fargate" and quota_code in cloud.quotas:
+            return {"QuotaCode": quota_code, "Value": cloud.quotas[quota_code]}
+        return inner(self, service_code, quota_code)
+
+    ServiceQuotasBackend.get_service_quota = get

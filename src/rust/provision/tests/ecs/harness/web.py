@@ -6,6 +6,7 @@
     POST /_harness/kill   {"n", "group"} or {"task"}              SIGKILL
     POST /_harness/bucket {"name"}                                a bucket of S3
     POST /_harness/spoil  {"name"}                                what is in it is another's
+    POST /_harness/quota  {code: processors}                      how many an account may have
     POST /_harness/ghosts {}                                      from now on tasks have no containers
 """
 
@@ -145,6 +146,8 @@ def control(cloud, faults, request):
         s3 = s3_backends[ACCOUNT]["aws"]
         for key in list(s3.get_bucket(given["name"]).keys):
             s3.put_object(given["name"], key, b"#!/bin/sh\nexit 0\n")
+    elif verb == "quota":
+        cloud.quotas = given
     elif verb == "ghosts":
         cloud.ghosts = True
     else:
