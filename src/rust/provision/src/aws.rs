@@ -132,9 +132,10 @@ impl Aws {
                 return Err(Error::Refused {
                     what: format!("reach AWS in the region {}", self.region),
                     reason: trouble.message,
-                    way: "See that there is a region of this name (`aws ec2 describe-regions`), and \
+                    way:
+                        "See that there is a region of this name (`aws ec2 describe-regions`), and \
                           that this machine is on the Internet."
-                        .into(),
+                            .into(),
                 });
             }
             said => said?,

@@ -280,9 +280,8 @@ impl Aws {
         let silence = |reason: String| Trouble::silence(action.to_owned(), reason);
         let exchange = async {
             let response = self.connector.call(request).await;
-            let response = response.map_err(|e| {
-                Trouble::unreached(action.to_owned(), super::trouble::chain(&e))
-            })?;
+            let response = response
+                .map_err(|e| Trouble::unreached(action.to_owned(), super::trouble::chain(&e)))?;
             let status = response.status().as_u16();
             let body = ByteStream::new(response.into_body()).collect().await;
             let bytes = body.map_err(|e| silence(super::trouble::chain(&e)))?.into_bytes();

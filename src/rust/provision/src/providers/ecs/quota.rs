@@ -57,7 +57,8 @@ impl Fargate {
             return Err(refused(&format!("{quota}: too few for a server and a worker"), more));
         }
         let each = processors(worker);
-        plan.notes.push(format!("There is room for {workers} workers of {each} vCPU: {quota}. {more}"));
+        plan.notes
+            .push(format!("There is room for {workers} workers of {each} vCPU: {quota}. {more}"));
         let workers = workers.min(f64::from(u32::MAX)) as u32;
         plan.most_workers = Some(plan.most_workers.map_or(workers, |most| most.min(workers)));
         Ok(())
