@@ -124,18 +124,18 @@ impl Aws {
     /// Who asks. Cancel-safe.
     ///
     /// # Errors
-    /// [`Error::Credentials`] where there are no credentials, or AWS does not take them; at once where
-    /// the region has no address.
+    /// [`Error::Credentials`] where there are no credentials, or AWS does not take them;
+    /// [`Error::Refused`] where nobody answers, at once where the region has no address.
     pub async fn identity(&self) -> Result<Identity, Error> {
         let xml = match self.query(Service::Sts, "GetCallerIdentity", &[]).await {
-            Err(trouble) if trouble.has_no_host() => {
+            // It is the first call of all: who does not answer now won't later.
+            Err(trouble) if trouble.is_silence() => {
+                let way = "See that there is a region of this name (`aws ec2 describe-regions`), and that \
+                           this machine gets to the Internet, maybe by a proxy (HTTPS_PROXY).";
                 return Err(Error::Refused {
                     what: format!("reach AWS in the region {}", self.region),
                     reason: trouble.message,
-                    way:
-                        "See that there is a region of this name (`aws ec2 describe-regions`), and \
-                          that this machine is on the Internet."
-                            .into(),
+                    way: way.into(),
                 });
             }
             said => said?,

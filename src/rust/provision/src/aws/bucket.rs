@@ -12,7 +12,11 @@ use aws_sigv4::http_request::{
 use aws_smithy_runtime_api::http::Request;
 use aws_smithy_types::body::SdkBody;
 
+use super::call::EXPIRES;
 use super::{Aws, Trouble, UPLOAD, call};
+
+/// How long the keys of a link are valid at least: a task pulls its image before it follows the link.
+const LEAST: Duration = Duration::from_secs(900);
 
 /// As policies and endpoints name the service, and as its SDK does.
 const NAME: &str = "s3";
@@ -22,16 +26,11 @@ impl Aws {
     /// Whether `bucket` has an object at `key`; not, where that may not be known. Cancel-safe.
     ///
     /// # Errors
-    /// What S3 said; that there is no such bucket is found by [`Aws::put_object`].
+    /// Where S3 does not answer. Of a `HEAD` it does not say why it refuses: [`Aws::put_object`] finds
+    /// that.
     pub async fn has_object(&self, bucket: &str, key: &str) -> Result<bool, Trouble> {
         let (status, _) = self.object("HEAD", "HeadObject", bucket, key, Vec::new()).await?;
-        match status {
-            200..=299 => Ok(true),
-            // Who may not list a bucket is told that all is forbidden that is not there.
-            403 | 404 => Ok(false),
-            301 => Err(elsewhere("s3:HeadObject", bucket, self.region())),
-            _ => Err(Trouble::said("s3:HeadObject".into(), "", "no answer", status)),
-        }
+        Ok((200..300).contains(&status))
     }
 
     /// Puts an object there, in place of the one before. Cancel-safe.
@@ -42,7 +41,7 @@ impl Aws {
         let (status, text) = self.object("PUT", "PutObject", bucket, key, body).await?;
         match status {
             200..=299 => Ok(()),
-            301 => Err(elsewhere("s3:PutObject", bucket, self.region())),
+            301 | 307 => Err(elsewhere("s3:PutObject", bucket, self.region())),
             _ => {
                 let (code, message) = call::complaint(&text);
                 Err(Trouble::said("s3:PutObject".into(), &code, &message, status))
@@ -57,7 +56,8 @@ impl Aws {
     /// Where there are no credentials.
     pub async fn link(&self, bucket: &str, key: &str, life: Duration) -> Result<String, Trouble> {
         let action = "s3:GetObject";
-        let identity = self.keys(action).await?;
+        // It ends with the keys that have signed it.
+        let identity = self.keys(action, LEAST).await?;
         let parameters = {
             let mut settings = settings();
             settings.signature_location = SignatureLocation::QueryParams;
@@ -89,7 +89,7 @@ impl Aws {
         let signable = SignableBody::Bytes(&body);
         let signable = SignableRequest::new(method, uri.as_str(), std::iter::empty(), signable)
             .map_err(|e| nobody(e.to_string()))?;
-        let identity = self.keys(&action).await?;
+        let identity = self.keys(&action, EXPIRES).await?;
         let parameters = self.parameters(&action, NAME, self.region(), &identity, settings())?;
         let signed = sign(signable, &parameters).map_err(|e| nobody(e.to_string()))?;
         let (instructions, _) = signed.into_parts();

@@ -26,7 +26,7 @@ use super::{ANSWER, ATTEMPTS, Aws, Trouble, Xml};
 /// How long credentials are used until they are asked for again, as by the SDK, and how long before
 /// their end they are not used any more: SSO and roles are a call for each time.
 const FRESH: Duration = Duration::from_secs(900);
-const EXPIRES: Duration = Duration::from_secs(60);
+pub(super) const EXPIRES: Duration = Duration::from_secs(60);
 
 /// The services that are called so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,7 +213,7 @@ impl Aws {
         body: &[u8],
     ) -> Result<Request<SdkBody>, Trouble> {
         let nobody = |reason: String| Trouble::nobody(action.to_owned(), reason);
-        let identity = self.keys(action).await?;
+        let identity = self.keys(action, EXPIRES).await?;
         let settings = SigningSettings::default();
         let parameters = self.parameters(action, service.name(), region, &identity, settings)?;
         let all = headers.iter().copied();
@@ -230,15 +230,15 @@ impl Aws {
         Request::try_from(request).map_err(|e| nobody(e.to_string()))
     }
 
-    /// As whom a call is signed.
-    pub(super) async fn keys(&self, action: &str) -> Result<Identity, Trouble> {
+    /// As whom a call is signed; with keys that are valid for so long, where there are such.
+    pub(super) async fn keys(&self, action: &str, least: Duration) -> Result<Identity, Trouble> {
         let nobody = |reason: String| {
             let of = self.profile.as_ref().map_or(String::new(), |p| format!("profile {p}: "));
             Trouble::nobody(action.to_owned(), format!("{of}{reason}"))
         };
         let mut kept = self.keys.lock().await;
         if let Some((since, keys)) = &*kept {
-            let soon = SystemTime::now() + EXPIRES;
+            let soon = SystemTime::now() + least;
             if since.elapsed() < FRESH && keys.expiry().is_none_or(|expiry| expiry > soon) {
                 return Ok(keys.clone().into());
             }

@@ -57,6 +57,11 @@ impl Trouble {
         self.is(&[NO_HOST])
     }
 
+    /// Whether nobody has answered.
+    pub(super) fn is_silence(&self) -> bool {
+        self.code.is_empty() || self.has_no_host()
+    }
+
     /// There is nobody to sign as.
     pub(super) fn nobody(action: String, message: String) -> Self {
         Self { action, code: NOBODY.into(), message, passing: false }
@@ -108,6 +113,9 @@ impl Trouble {
     }
 }
 
+/// What services say to a machine whose clock is wrong.
+const CLOCK: [&str; 3] = ["ignature expired", "ignature not yet current", "RequestTimeTooSkewed"];
+
 const NOBODY: &str = "NoCredentials";
 const NO_HOST: &str = "NoSuchHost";
 
@@ -138,6 +146,9 @@ impl From<Trouble> for Error {
             reason: reason.clone(),
             way: way.to_owned(),
         };
+        if CLOCK.iter().any(|words| reason.contains(words)) {
+            return login("Set the clock of this machine: AWS bears five minutes of difference.");
+        }
         match code.as_str() {
             NOBODY => login(
                 "Log in (`aws sso login`, `aws configure`), name a profile (AWS_PROFILE), or call \
@@ -151,9 +162,14 @@ impl From<Trouble> for Error {
             | "SignatureDoesNotMatch"
             | "AuthFailure"
             | "InvalidSignatureException" => login(
-                "See that the access key is whole and still valid: `aws sts get-caller-identity`.",
+                "See that the access key is whole and still valid, `aws sts get-caller-identity`, and \
+                 that the region is one that your account has enabled.",
             ),
             "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => {
+                // It may be another right that lacks: `iam:PassRole` in `ecs:RunTask`.
+                let said = reason.split("not authorized to perform: ").nth(1);
+                let lacks = said.and_then(|said| said.split_whitespace().next());
+                let action = lacks.unwrap_or(&action);
                 let way = format!(
                     "Have `{action}` allowed; all that is needed stands in \
                      `system.file(\"iam\", package = \"rustBatch\")`."
@@ -185,5 +201,14 @@ mod tests {
         assert!(matches!(error("VpcLimitExceeded", 400), Error::Refused { .. }));
         let Error::Refused { way, .. } = error("UnauthorizedOperation", 403) else { panic!() };
         assert!(way.contains("`ec2:X`"), "{way}");
+        let denied = |code: &str, message: &str| -> Error {
+            Trouble::said("ecs:RunTask".into(), code, message, 400).into()
+        };
+        let said = "User: u is not authorized to perform: iam:PassRole on resource: r";
+        let Error::Refused { way, .. } = denied("AccessDeniedException", said) else { panic!() };
+        assert!(way.contains("`iam:PassRole`"), "{way}");
+        let late =
+            denied("SignatureDoesNotMatch", "Signature expired: 2026 is now earlier than 2027");
+        assert!(late.to_string().contains("clock"), "{late}");
     }
 }

@@ -53,6 +53,10 @@ pub struct Fargate {
     spare: Mutex<Option<Instant>>,
     /// How often a call has found no room at all, by its token.
     vain: Mutex<HashMap<String, u32>>,
+    /// What each launch may start, by its token.
+    grants: Mutex<HashMap<String, cost::Grant>>,
+    /// When a role was made last: it is not known everywhere at once.
+    role_made: Mutex<Option<Instant>>,
 }
 
 /// Who speaks to AWS.
@@ -85,6 +89,8 @@ impl Fargate {
             ledgers: Mutex::default(),
             spare: Mutex::default(),
             vain: Mutex::default(),
+            grants: Mutex::default(),
+            role_made: Mutex::default(),
         }
     }
 
@@ -96,19 +102,21 @@ impl Fargate {
     pub async fn of(&self, cluster: &ClusterId) -> Result<Self, Error> {
         let ecs = match self.remembered(cluster).await? {
             Some(ecs) => {
-                let Ecs { region, owner, executable, client_address, .. } = self.ecs.clone();
-                Ecs { region, owner, executable, client_address, ..ecs }
+                let Ecs { region, executable, client_address, .. } = self.ecs.clone();
+                Ecs { region, executable, client_address, ..ecs }
             }
             None => self.ecs.clone(),
         };
-        Ok(Self::over(self.aws.clone(), ecs))
+        // The same one, though a session may have another name by now.
+        let owner = Some(self.who().await?.owner.clone());
+        Ok(Self::over(self.aws.clone(), Ecs { owner, ..ecs }))
     }
 
     async fn who(&self) -> Result<&Who, Error> {
         let ask = async || {
             let Identity { account, arn, .. } = self.aws.identity().await?;
             let partition = arn.split(':').nth(1).unwrap_or("aws").to_owned();
-            let owner = self.ecs.owner.clone().unwrap_or(arn);
+            let owner = self.ecs.owner.clone().unwrap_or_else(|| lasting(&arn).to_owned());
             Ok(Who { owner, account, partition })
         };
         self.who.get_or_try_init(ask).await
@@ -124,19 +132,20 @@ impl Provider for Fargate {
         // First, because it may fail and costs nothing.
         self.upload().await?;
         self.put_configuration(cluster).await?;
+        // Next, because it takes a while until a role is known everywhere.
+        let execution_role = self.execution_role(cluster).await?;
+        let task_role = self.task_role(cluster).await?;
         let network = self.network(cluster).await?;
         let groups = self.groups(cluster, &network).await?;
         let mut parts = BTreeMap::from([
+            ("executionRole", execution_role),
             ("vpc", network.vpc),
             ("subnets", network.subnets.join(",")),
             ("securityGroups", groups.join(",")),
             ("logGroup", self.log_group(cluster).await?),
-            ("executionRole", self.execution_role(cluster).await?),
             ("ecsCluster", self.make_cluster(cluster).await?),
         ]);
-        if let Some(role) = self.task_role(cluster).await? {
-            parts.insert("taskRole", role);
-        }
+        parts.extend(task_role.map(|role| ("taskRole", role)));
         let server = ServerTerms {
             executable: "redis-server".into(),
             folder: "/dev/shm/redis".into(),
@@ -154,7 +163,7 @@ impl Provider for Fargate {
         n: u32,
         token: &Token,
     ) -> Result<Launched, Error> {
-        let (unit, affordable) = self.within_budget(&site.cluster, unit, n).await?;
+        let (unit, affordable) = self.within_budget(&site.cluster, unit, n, token).await?;
         // The name that stands in it is replaced by the task's id.
         let told = unit.bootstrap.line(&WorkerId::random()?)?;
         let told = std::str::from_utf8(&told).map_err(|e| Error::Internal(e.to_string()))?;
@@ -220,8 +229,35 @@ impl Provider for Fargate {
     }
 }
 
+/// Whom an ARN names, without the name of a session that tools make of the time, and which is another
+/// one at the next login: `botocore-session-1700000000`, `assume-role-from-profile-1700000000000`.
+fn lasting(arn: &str) -> &str {
+    let Some((role, session)) = arn.rsplit_once('/') else { return arn };
+    let end = session.rsplit('-').next().unwrap_or_default();
+    let made = end.len() >= 10 && end.bytes().all(|b| b.is_ascii_digit());
+    if made && arn.contains(":assumed-role/") { role } else { arn }
+}
+
 /// What can't be as it is wanted.
 fn refused(reason: &str, way: &str) -> Error {
     let what = "make this cluster on ECS".to_owned();
     Error::Refused { what, reason: reason.to_owned(), way: way.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_assumes_a_role_is_known_again_at_the_next_login() {
+        let arn = |session: &str| format!("arn:aws:sts::1:assumed-role/fit/{session}");
+        for session in ["botocore-session-1700000000", "1700000000000000000", "a-1700000000000"] {
+            assert_eq!(lasting(&arn(session)), "arn:aws:sts::1:assumed-role/fit");
+        }
+        for lasts in [arn("jane@example.com"), arn("i-0123456789abcdef0"), arn("jane-2")] {
+            assert_eq!(lasting(&lasts), lasts);
+        }
+        let user = "arn:aws:iam::1:user/fit-1700000000";
+        assert_eq!(lasting(user), user);
+    }
 }

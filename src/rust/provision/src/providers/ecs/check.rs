@@ -10,15 +10,11 @@ use super::instance::id;
 use super::refused;
 use super::size::Size;
 use super::tags::{CLUSTER, CREATED, OWNER, Tags, name, time};
-use super::task::short;
 use super::{Fargate, carry};
 use crate::Error;
 use crate::aws::{Service, Trouble};
 use crate::provider::{ClusterRecord, Plan};
 use crate::spec::ecs::{Spot, Way};
-
-/// How many clusters can be asked about in one call.
-const HUNDRED: usize = 100;
 
 impl Fargate {
     /// See [`crate::provider::Provider::check`].
@@ -85,6 +81,10 @@ impl Fargate {
         if let Some(named) = &self.ecs.ecs_cluster {
             return Ok(named.clone());
         }
+        // Asked for again with other tags, and their times differ, it would be refused.
+        if let Some(name) = self.own_cluster(cluster).await? {
+            return Ok(name);
+        }
         let name = name(cluster);
         let tags = Tags::new(&self.ecs, &self.who().await?.owner, cluster, "cluster");
         let request = self.aws.ecs().create_cluster().cluster_name(&name);
@@ -94,18 +94,33 @@ impl Fargate {
             Ok(_) => Ok(name),
             Err(error) => {
                 let trouble = Trouble::of("CreateCluster", &error);
-                // The first cluster of an account: its role is made on the way.
-                let passing = trouble.passing || trouble.says("service linked role");
-                Err(Trouble { passing, ..trouble }.into())
+                // With the first cluster of an account its role is made.
+                Err(self.young(trouble).into())
             }
         }
     }
 
     /// What there is of all clusters of this owner.
     pub(super) async fn clusters(&self) -> Result<Vec<ClusterRecord>, Error> {
+        let mut records = Vec::new();
+        for (id, created) in self.tagged().await? {
+            let Ok(cluster) = id.parse::<ClusterId>() else { continue };
+            // What has been deleted is listed for hours; what is kept of a cluster goes last.
+            if !self.is_configured(&cluster).await? && self.own_cluster(&cluster).await?.is_none() {
+                continue;
+            }
+            let made = self.of(&cluster).await?;
+            let alive = made.tasks_that(&cluster, DesiredStatus::Running).await?.len();
+            let created = created.as_deref().and_then(time);
+            records.push(ClusterRecord { cluster, created, instances: alive });
+        }
+        Ok(records)
+    }
+
+    /// The clusters of this owner of which AWS lists something: when each was made.
+    async fn tagged(&self) -> Result<BTreeMap<String, Option<String>>, Error> {
         let owner = &self.who().await?.owner;
-        let mut found = BTreeMap::<String, (Option<String>, bool)>::new();
-        let mut active = Vec::new();
+        let mut found = BTreeMap::new();
         let mut next = String::new();
         loop {
             let mut wanted = json!({
@@ -123,46 +138,15 @@ impl Fargate {
                     tag["Value"].as_str().map(str::to_owned)
                 };
                 let arn = thing["ResourceARN"].as_str().unwrap_or_default();
-                let Some(cluster) = tag(CLUSTER).filter(|_| lasts(arn)) else { continue };
-                let ecs_cluster = arn.contains(":cluster/");
-                if ecs_cluster {
-                    active.push(short(arn).to_owned());
+                if let Some(cluster) = tag(CLUSTER).filter(|_| lasts(arn)) {
+                    found.entry(cluster).or_insert(tag(CREATED));
                 }
-                let entry = found.entry(cluster).or_insert((tag(CREATED), false));
-                // What has been deleted is listed for a while; an ECS cluster can be asked.
-                entry.1 |= !ecs_cluster;
             }
             next = page["PaginationToken"].as_str().unwrap_or_default().to_owned();
             if next.is_empty() {
-                break;
+                return Ok(found);
             }
         }
-        let active = self.still_there(&active).await?;
-        let mut records = Vec::new();
-        for (id, (created, other)) in found {
-            let Ok(cluster) = id.parse::<ClusterId>() else { continue };
-            if !other && !active.contains(&name(&cluster)) {
-                continue;
-            }
-            let made = self.of(&cluster).await?;
-            let alive = made.tasks_that(&cluster, DesiredStatus::Running).await?.len();
-            let created = created.as_deref().and_then(time);
-            records.push(ClusterRecord { cluster, created, instances: alive });
-        }
-        Ok(records)
-    }
-
-    /// Those of these ECS clusters that have not been deleted.
-    async fn still_there(&self, names: &[String]) -> Result<Vec<String>, Error> {
-        let mut active = Vec::new();
-        for hundred in names.chunks(HUNDRED) {
-            let request = self.aws.ecs().describe_clusters();
-            let found = request.set_clusters(Some(hundred.to_vec())).send().await;
-            let found = found.map_err(|e| Trouble::of("DescribeClusters", &e))?;
-            let all = found.clusters().iter().filter(|one| one.status() == Some("ACTIVE"));
-            active.extend(all.filter_map(|one| one.cluster_name().map(str::to_owned)));
-        }
-        Ok(active)
     }
 
     /// By which host the client reaches a task.

@@ -1,7 +1,6 @@
 //! What a cluster costs, and where that ends.
 //!
-//! Prices are those of on-demand capacity in us-east-1 unless others are named, so that Spot costs
-//! less than is said. A task costs from the pull of its image to its end, a minute at least.
+//! Prices are those of on-demand capacity in us-east-1 unless others are named; Spot costs less. A task costs from the pull of its image to its end, a minute at least.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -13,12 +12,20 @@ use rustbatch_protocol::ClusterId;
 
 use super::Fargate;
 use super::instance::id;
-use super::size::Size;
+use super::size::{FREE_DISK, Size};
 use crate::Error;
-use crate::provider::{Bootstrap, Cost, Plan, Unit};
+use crate::provider::{Bootstrap, Cost, Plan, Role, Token, Unit};
 
 /// What each task has cost and whether it goes on: by its id.
 pub(super) type Ledger = BTreeMap<String, Entry>;
+
+/// What a launch may start.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Grant {
+    n: u32,
+    /// How long each of them may live, where that is limited.
+    life_seconds: Option<u64>,
+}
 
 /// One task.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +61,9 @@ impl Fargate {
     pub(super) fn spent_on(&self, task: &Task) -> (String, Entry) {
         let number = |text: Option<&str>| text.and_then(|text| text.parse().ok()).unwrap_or(0);
         let size = Size { cpu: number(task.cpu()), memory: number(task.memory()) };
-        let rate = size.price(&self.ecs);
+        let disk =
+            task.ephemeral_storage().map_or(FREE_DISK, |disk| disk.size_in_gib().unsigned_abs());
+        let rate = size.price(&self.ecs, disk);
         let from = task.pull_started_at().or_else(|| task.created_at()).map(time);
         let until = task.stopped_at().map(time);
         let hours = from.map_or(0.0, |from| hours(from, until.unwrap_or_else(SystemTime::now)));
@@ -64,13 +73,17 @@ impl Fargate {
 
     pub(super) fn ledger(&self, cluster: &ClusterId, entries: Vec<(String, Entry)>) {
         let mut ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
-        ledgers.entry(cluster.clone()).or_default().extend(entries);
+        let ledger = ledgers.entry(cluster.clone()).or_default();
+        // What ECS has forgotten has ended.
+        ledger.values_mut().for_each(|entry| entry.per_hour = 0.0);
+        ledger.extend(entries);
     }
 
     /// What is known of the price before anything is started: how many workers it allows.
     pub(super) fn price(&self, plan: &mut Plan, server: Size, worker: Size) -> Result<(), Error> {
-        let base = if self.ecs.serves { server.price(&self.ecs) } else { 0.0 };
-        let each = worker.price(&self.ecs);
+        let price = |size: Size, role| size.price(&self.ecs, self.disk(role));
+        let base = if self.ecs.serves { price(server, Role::Server) } else { 0.0 };
+        let each = price(worker, Role::Worker);
         let planned = base + f64::from(self.ecs.workers) * each;
         plan.dollars_per_hour = Some(planned);
         let of = match (self.ecs.price_per_cpu, self.aws.region()) {
@@ -103,19 +116,41 @@ impl Fargate {
         Ok(())
     }
 
-    /// The unit with a life that ends when the money does, and how many of `n` may be started.
+    /// The unit with a life that ends when the money does, and how many of `n` may be started. A launch
+    /// that is tried again may start what it might before: it may have done so.
     pub(super) async fn within_budget(
         &self,
         cluster: &ClusterId,
         unit: &Unit,
         n: u32,
+        token: &Token,
     ) -> Result<(Unit, u32), Error> {
-        let (mut unit, mut n) = (unit.clone(), n);
         if self.ecs.max_cost.is_none() && self.ecs.max_cost_per_hour.is_none() {
-            return Ok((unit, n));
+            return Ok((unit.clone(), n));
         }
+        let grants = || self.grants.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = grants().get(token.as_str()).copied();
+        let granted = match before {
+            Some(granted) => granted,
+            None => self.grant(cluster, unit, n).await?,
+        };
+        grants().insert(token.as_str().to_owned(), granted);
+        let mut unit = unit.clone();
+        let life = match &mut unit.bootstrap {
+            Bootstrap::Server(told) => &mut told.life_seconds,
+            Bootstrap::Worker(told) => &mut told.life_seconds,
+        };
+        if let Some(seconds) = granted.life_seconds {
+            *life = Some(life.map_or(seconds, |life| life.min(seconds)));
+        }
+        Ok((unit, granted.n))
+    }
+
+    /// What there is money for.
+    async fn grant(&self, cluster: &ClusterId, unit: &Unit, n: u32) -> Result<Grant, Error> {
+        let mut n = n;
         let cost = self.cost(cluster).await?;
-        let each = self.size(&unit)?.price(&self.ecs);
+        let each = self.size(unit)?.price(&self.ecs, self.disk(unit.role()));
         if let Some(most) = self.ecs.max_cost_per_hour {
             let room = ((most - cost.per_hour) / each + 1e-9).floor().max(0.0);
             n = n.min(room.min(f64::from(u32::MAX)) as u32);
@@ -123,27 +158,28 @@ impl Fargate {
                 return Err(over(format!("it would cost more than {most} dollars for an hour")));
             }
         }
-        let Some(most) = self.ecs.max_cost else { return Ok((unit, n)) };
-        // The server's end is everybody's: it is to come when all planned workers have used it up.
-        let planned = match unit.bootstrap {
-            Bootstrap::Server(_) => {
+        let Some(most) = self.ecs.max_cost else { return Ok(Grant { n, life_seconds: None }) };
+        // All ends with the server, so its life is the time in which it and all planned workers spend
+        // what is left.
+        let planned = match unit.role() {
+            Role::Server => {
                 let size = Size::fitting(self.ecs.cpu, self.ecs.memory)?;
-                each + f64::from(self.ecs.workers) * size.price(&self.ecs)
+                let worker = size.price(&self.ecs, self.disk(Role::Worker));
+                each + f64::from(self.ecs.workers) * worker
             }
-            Bootstrap::Worker(_) => f64::from(n) * each,
+            Role::Worker => f64::from(n) * each,
         };
         let hours = (most - cost.so_far) / (cost.per_hour + planned);
         if hours <= 0.0 {
             let spent = cost.so_far;
             return Err(over(format!("it has cost {spent:.4} dollars, and `maxCost` is {most}")));
         }
-        let seconds = (hours * 3600.0).ceil() as u64;
-        let life = match &mut unit.bootstrap {
-            Bootstrap::Server(told) => &mut told.life_seconds,
-            Bootstrap::Worker(told) => &mut told.life_seconds,
-        };
-        *life = Some(life.map_or(seconds, |life| life.min(seconds)));
-        Ok((unit, n))
+        Ok(Grant { n, life_seconds: Some((hours * 3600.0).ceil() as u64) })
+    }
+
+    /// The disk of a task, in GiB.
+    pub(super) fn disk(&self, role: Role) -> u32 {
+        self.ecs.disk.filter(|_| role == Role::Worker).unwrap_or(FREE_DISK)
     }
 }
 

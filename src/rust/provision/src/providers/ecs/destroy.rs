@@ -22,6 +22,11 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// How long after a task's end its network interface may be there.
 const ENI: Duration = Duration::from_secs(180);
 
+/// What may hang on a network for ever.
+const FOREIGN: &str = "; something that rustBatch has not made hangs on it, such as an endpoint of \
+                       GuardDuty: remove that and call `cleanupClusters()`, or let clusters share a \
+                       network, `ecsCluster(keep = \"network\")`";
+
 /// How many tasks are stopped at once.
 const AT_ONCE: usize = 5;
 
@@ -91,7 +96,6 @@ impl Fargate {
             Err(error) => report.left.push((what.to_owned(), error.to_string())),
         };
         note("task definition", self.remove_definitions(cluster).await);
-        note("parameter", self.remove_secrets(cluster).await);
         if !self.ecs.keeps(Keep::Logs) {
             let name = super::tags::path(cluster);
             note("log group", self.remove_logs(cluster).await.map(|was| one(was, &name)));
@@ -113,6 +117,15 @@ impl Fargate {
                 },
             );
         }
+        // How the cluster is configured goes last: who tries again what is left has to know.
+        if report.left.is_empty() {
+            match self.remove_secrets(cluster).await {
+                Ok(gone) => {
+                    report.removed.extend(gone.iter().map(|one| format!("parameter {one}")))
+                }
+                Err(error) => report.left.push(("parameters".to_owned(), error.to_string())),
+            }
+        }
         Ok(report)
     }
 
@@ -120,13 +133,13 @@ impl Fargate {
     ///
     /// # Errors
     /// Where it is somebody else's.
-    async fn own_cluster(&self, cluster: &ClusterId) -> Result<Option<String>, Error> {
+    pub(super) async fn own_cluster(&self, cluster: &ClusterId) -> Result<Option<String>, Error> {
         let name = super::tags::name(cluster);
         let request = self.aws.ecs().describe_clusters().clusters(&name);
         let found = request.include(ClusterField::Tags).send().await;
         let found = found.map_err(|e| Trouble::of("DescribeClusters", &e))?;
-        let active = found.clusters().iter().find(|one| one.status() == Some("ACTIVE"));
-        let Some(one) = active else { return Ok(None) };
+        let there = found.clusters().iter().find(|one| one.status() != Some("INACTIVE"));
+        let Some(one) = there else { return Ok(None) };
         if !self.is_ours(one.tags()).await? {
             return Err(refused(
                 &format!("the cluster {cluster} belongs to somebody else"),
@@ -147,6 +160,8 @@ impl Fargate {
             if alive.is_empty() {
                 return Ok(());
             }
+            // One that was being started is listed a little late.
+            self.stop_tasks(cluster, |_| true).await?;
             if !patience.wait().await {
                 let why = "it was told to stop, and has not";
                 report.left.extend(alive.iter().map(|id| (format!("task {id}"), why.to_owned())));
@@ -209,7 +224,8 @@ impl Fargate {
                 Err(error) if error.is(&["Gateway.NotAttached"]) => return Ok(()),
                 Err(error) if error.is(&["DependencyViolation"]) => {
                     if !patience.wait().await {
-                        return Err(error);
+                        let message = format!("{}{FOREIGN}", error.message);
+                        return Err(Trouble { message, ..error });
                     }
                 }
                 Err(error) => return Err(error),

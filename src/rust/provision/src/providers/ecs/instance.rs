@@ -92,13 +92,7 @@ impl Fargate {
                 }
             }
         }
-        let mut tasks = Vec::new();
-        for hundred in arns.chunks(HUNDRED) {
-            let request = self.aws.ecs().describe_tasks().cluster(&ecs_cluster);
-            let described = request.set_tasks(Some(hundred.to_vec())).send().await;
-            let described = described.map_err(|e| Trouble::of("DescribeTasks", &e))?;
-            tasks.extend_from_slice(described.tasks());
-        }
+        let mut tasks = self.described_tasks(&ecs_cluster, &arns).await?;
         let ours = started_by(cluster);
         tasks.retain(|task| task.started_by() == Some(&ours));
         Ok(tasks)
@@ -110,12 +104,27 @@ impl Fargate {
         cluster: &ClusterId,
         wanted: &InstanceId,
     ) -> Result<Task, Error> {
-        let mut all = self.tasks(cluster).await?.into_iter();
-        all.find(|task| id(task) == wanted.0).ok_or_else(|| Error::Refused {
+        let ids = [wanted.0.clone()];
+        let found = self.described_tasks(&self.ecs_cluster(cluster), &ids).await?;
+        let ours = started_by(cluster);
+        let mut found = found.into_iter().filter(|task| task.started_by() == Some(&ours));
+        found.next().ok_or_else(|| Error::Refused {
             what: format!("find the task {wanted}"),
             reason: "there is none of this id".into(),
             way: String::new(),
         })
+    }
+
+    /// What ECS tells of these tasks.
+    async fn described_tasks(&self, ecs_cluster: &str, ids: &[String]) -> Result<Vec<Task>, Error> {
+        let mut tasks = Vec::new();
+        for hundred in ids.chunks(HUNDRED) {
+            let request = self.aws.ecs().describe_tasks().cluster(ecs_cluster);
+            let described = request.set_tasks(Some(hundred.to_vec())).send().await;
+            let described = described.map_err(|e| Trouble::of("DescribeTasks", &e))?;
+            tasks.extend_from_slice(described.tasks());
+        }
+        Ok(tasks)
     }
 
     /// A task in the words of all providers.
@@ -141,7 +150,7 @@ impl Fargate {
             return known;
         }
         let why = stopped::why(task);
-        if stopped::CAPACITY.len() < why.len() && why.contains(stopped::CAPACITY) {
+        if why.contains(stopped::CAPACITY) {
             *self.spare() = Some(std::time::Instant::now());
         }
         let container = stopped::culprit(task).map_or(INIT, |(name, _)| name).to_owned();
@@ -182,7 +191,8 @@ pub(super) fn phase(task: &Task) -> Phase {
     if let Some((_, doing)) = STEPS.iter().find(|(step, _)| *step == last) {
         return Phase::Starting(doing);
     }
-    let main = task.containers().iter().find(|container| container.name() != Some(INIT));
+    let name = role(task).to_string();
+    let main = task.containers().iter().find(|container| container.name() == Some(&name));
     let ended = main.is_none_or(|main| main.last_status() == Some("STOPPED"));
     match last {
         "RUNNING" => Phase::Running,
@@ -202,7 +212,9 @@ mod tests {
         let task = |last: &str, main: &str| {
             let init = Container::builder().name(INIT).last_status("STOPPED").build();
             let main = Container::builder().name("worker").last_status(main).build();
-            let task = Task::builder().last_status(last).containers(init);
+            // What a guard of the account puts into every task.
+            let other = Container::builder().name("guard").last_status("STOPPED").build();
+            let task = Task::builder().last_status(last).containers(other).containers(init);
             phase(&task.containers(main).build())
         };
         assert_eq!(task("PROVISIONING", "PENDING"), Phase::Starting(STEPS[0].1));

@@ -17,9 +17,17 @@ use crate::spec::ecs::{Keep, Way};
 /// The port of the server.
 pub(super) const PORT: u16 = 6379;
 
-/// The addresses of a network of ours, and of its two subnets, in two zones.
+/// The addresses of a network of ours, and of its subnets, each in a zone of its own: where one has no
+/// room for a task, another one may.
 const NETWORK: &str = "10.0.0.0/16";
-const SUBNETS: [&str; 2] = ["10.0.0.0/20", "10.0.16.0/20"];
+const SUBNETS: [&str; 3] = ["10.0.0.0/20", "10.0.16.0/20", "10.0.32.0/20"];
+
+/// Zones that have no Fargate, by their ids (Amazon ECS developer guide, "Supported Regions for Amazon
+/// ECS on AWS Fargate").
+const WITHOUT: [&str; 2] = ["apne1-az3", "usw1-az2"];
+
+/// How many subnets RunTask takes.
+const MOST: usize = 16;
 
 /// Where tasks run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,6 +127,7 @@ impl Fargate {
         let mut subnets: Vec<_> =
             found.iter().map(|subnet| subnet.text("subnetId").to_owned()).collect();
         subnets.sort();
+        subnets.truncate(MOST);
         match (vpcs.as_slice(), &self.ecs.vpc) {
             ([vpc], None) => Ok(Some(Network { vpc: vpc.clone(), subnets })),
             ([vpc], Some(named)) if vpc == named => Ok(Some(Network { vpc: vpc.clone(), subnets })),
@@ -171,6 +180,7 @@ impl Fargate {
         let mut zones: Vec<_> = zones
             .items("availabilityZoneInfo")
             .iter()
+            .filter(|zone| !WITHOUT.contains(&zone.text("zoneId")))
             .map(|zone| zone.text("zoneName").to_owned())
             .collect();
         zones.sort();

@@ -1,5 +1,7 @@
 //! How many processors an account may have at once: new ones have room for few.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::Fargate;
@@ -14,6 +16,9 @@ use crate::spec::ecs::Spot;
 /// names them (<https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html>).
 const USUAL: &str = "L-3032A538";
 const SPARE: &str = "L-36FBB829";
+
+/// How long is waited for a quota.
+const ANSWER: Duration = Duration::from_secs(5);
 
 impl Fargate {
     /// Notes for how many workers the account has room, where that is known and fewer than are planned.
@@ -64,8 +69,12 @@ impl Fargate {
         Ok(())
     }
 
-    /// A quota of Fargate; nothing where nobody says: it is not worth an error.
+    /// A quota of Fargate; nothing where nobody says in time: it is not worth an error, or a wait.
     async fn quota(&self, code: &str) -> Option<f64> {
+        tokio::time::timeout(ANSWER, self.said_quota(code)).await.ok()?
+    }
+
+    async fn said_quota(&self, code: &str) -> Option<f64> {
         let wanted = json!({"ServiceCode": "fargate", "QuotaCode": code});
         let ask = async |call: &str| -> Result<Value, Trouble> {
             self.aws.json(Service::Quotas, call, &wanted).await

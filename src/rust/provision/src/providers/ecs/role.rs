@@ -1,5 +1,8 @@
 //! The roles of tasks: one that starts them, and one that R code has where a shell is wanted.
 
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
 use rustbatch_protocol::ClusterId;
 use serde_json::{Value, json};
 
@@ -21,6 +24,9 @@ const PATH: &str = "/rustbatch/";
 /// The name of a role's one policy.
 const POLICY: &str = "rustbatch";
 
+/// How long after a role was made AWS may not know it, or its policy, everywhere.
+const YOUTH: Duration = Duration::from_secs(120);
+
 impl Fargate {
     pub(super) async fn iam(
         &self,
@@ -38,7 +44,9 @@ impl Fargate {
         let who = self.who().await?;
         let stays = self.ecs.keeps(Keep::Role);
         let (name, tags) = if stays {
-            let name = format!("{START}-{}", &digest(who.owner.as_bytes())[..16]);
+            // A role is everywhere, and what it may do is in one region.
+            let whose = format!("{} {}", who.owner, self.aws.region());
+            let name = format!("{START}-{}", &digest(whose.as_bytes())[..16]);
             (name, Tags::kept(&self.ecs, &who.owner, Keep::Role))
         } else {
             (role_name(cluster, START), Tags::new(&self.ecs, &who.owner, cluster, "role"))
@@ -58,7 +66,8 @@ impl Fargate {
                     "Effect": "Allow",
                     "Action": ["ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer",
                                "ecr:BatchGetImage"],
-                    "Resource": arn("ecr", "repository/*".into()),
+                    // Others may share theirs: it is their policy that lets in.
+                    "Resource": format!("arn:{partition}:ecr:*:*:repository/*"),
                 },
                 {
                     "Effect": "Allow",
@@ -102,7 +111,8 @@ impl Fargate {
         });
         let arn = match self.iam("GetRole", &[("RoleName", name)]).await {
             Ok(xml) => xml.text("GetRoleResult/Role/Arn").to_owned(),
-            Err(error) if error.is(&["NoSuchEntity"]) => {
+            // Who may see ours alone is not told that there is none.
+            Err(error) if error.is(&["NoSuchEntity", "AccessDenied"]) => {
                 let trust = trust.to_string();
                 let tags = tags.form("Tags.member");
                 let mut form = vec![
@@ -113,6 +123,8 @@ impl Fargate {
                 ];
                 form.extend(tags.iter().map(|(k, v)| (k.as_str(), v.as_str())));
                 let made = self.iam("CreateRole", &form).await?;
+                *self.role_made.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(Instant::now());
                 made.text("CreateRoleResult/Role/Arn").to_owned()
             }
             Err(error) => return Err(error.into()),
@@ -122,6 +134,12 @@ impl Fargate {
             [("RoleName", name), ("PolicyName", POLICY), ("PolicyDocument", policy.as_str())];
         self.iam("PutRolePolicy", &form).await?;
         Ok(arn)
+    }
+
+    /// Whether what is denied may be allowed in a moment: to a role that has just been made.
+    pub(super) fn has_young_role(&self) -> bool {
+        let made = *self.role_made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.is_some_and(|then| then.elapsed() < YOUTH)
     }
 
     /// Removes a role of a cluster. Whether there was one.
@@ -135,7 +153,8 @@ impl Fargate {
     ) -> Result<bool, Trouble> {
         let there = match self.iam("GetRole", &[("RoleName", name)]).await {
             Ok(xml) => xml,
-            Err(error) if error.is(&["NoSuchEntity"]) => return Ok(false),
+            // Who may not look has made none.
+            Err(error) if error.is(&["NoSuchEntity", "AccessDenied"]) => return Ok(false),
             Err(error) => return Err(error),
         };
         let owner = self.who().await.map_err(|e| Trouble::silent("sts:GetCallerIdentity", &e))?;

@@ -13,7 +13,7 @@ use aws_sdk_ecs::types::{
 use super::Fargate;
 use super::instance;
 use super::stopped;
-use super::tags::{Tags, started_by};
+use super::tags::started_by;
 use crate::Error;
 use crate::aws::Trouble;
 use crate::provider::{Instance, InstanceId, Launched, Role, Site, State, Token, Unit};
@@ -25,12 +25,20 @@ const TEN: u32 = 10;
 /// For how long spare capacity is not asked for again where it was preferred, and there was none.
 const SPARE: Duration = Duration::from_secs(300);
 
+/// What ECS says of a role, or of a network, that it does not know yet, and where it asks too often.
+const YOUNG: [&str; 5] = [
+    "nable to assume the role",
+    "nable to assume the service linked role",
+    "Error retrieving security group information",
+    "Error retrieving subnet information",
+    "Request limit exceeded",
+];
+
 /// One call, but for the number of its tasks.
 struct Call<'a> {
     site: &'a Site,
     role: Role,
     definition: String,
-    tags: Vec<aws_sdk_ecs::types::Tag>,
 }
 
 impl Fargate {
@@ -43,9 +51,8 @@ impl Fargate {
         token: &Token,
     ) -> Result<Launched, Error> {
         let role = unit.role();
-        let tags = Tags::new(&self.ecs, &self.who().await?.owner, &site.cluster, &role.to_string());
         let definition = self.definition(site, unit).await?;
-        let call = Call { site, role, definition, tags: tags.ecs() };
+        let call = Call { site, role, definition };
         let mut launched = Launched::default();
         for (i, first) in (0..n).step_by(TEN as usize).enumerate() {
             let token = format!("{}-{i}", token.as_str());
@@ -79,10 +86,10 @@ impl Fargate {
         if self.asks_for_spare(call.role) {
             match self.once(call, n, token, "FARGATE_SPOT").await {
                 Ok(output) => lacking -= take(call.role, &output, launched),
-                Err(trouble) if trouble.says(stopped::CAPACITY) => {
+                Err(trouble) if stopped::is_full(&trouble.message) => {
                     launched.short = Some(trouble.message);
                 }
-                Err(trouble) => return Err(trouble.into()),
+                Err(trouble) => return Err(advised(trouble)),
             }
             if lacking == 0 {
                 return Ok(true);
@@ -93,7 +100,7 @@ impl Fargate {
             *self.spare() = Some(Instant::now());
         }
         let token = format!("{token}d");
-        let output = self.once(call, lacking, &token, "FARGATE").await?;
+        let output = self.once(call, lacking, &token, "FARGATE").await.map_err(advised)?;
         lacking -= take(call.role, &output, launched);
         if lacking == 0 {
             launched.short = None;
@@ -149,15 +156,24 @@ impl Fargate {
                 NetworkConfiguration::builder().awsvpc_configuration(network).build(),
             )
             .enable_execute_command(self.ecs.execute_command)
+            // Tags of its own would tell the time, and a call that is repeated has to be the same.
             .propagate_tags(PropagateTags::TaskDefinition)
-            .set_tags(Some(call.tags.clone()))
             .send()
             .await;
-        let output = sent.map_err(|error| young(Trouble::of("RunTask", &error)))?;
+        let output = sent.map_err(|error| self.young(Trouble::of("RunTask", &error)))?;
         if output.tasks().is_empty() {
             self.fresh(original, 1);
         }
         Ok(output)
+    }
+
+    /// What was made just now is not known everywhere yet, and ECS says of what it asks others for that
+    /// it can't be had. That will pass.
+    pub(super) fn young(&self, trouble: Trouble) -> Trouble {
+        let passing = trouble.passing
+            || YOUNG.iter().any(|words| trouble.says(words))
+            || (self.has_young_role() && trouble.says("iam:PassRole"));
+        Trouble { passing, ..trouble }
     }
 
     /// The token that a call is made with: another one after each time that it has found no room at
@@ -172,10 +188,15 @@ impl Fargate {
     }
 }
 
-/// A role that was made just now can't be assumed everywhere yet.
-fn young(trouble: Trouble) -> Trouble {
-    let passing = trouble.passing || trouble.says("unable to assume the role");
-    Trouble { passing, ..trouble }
+/// A call that was refused, with what helps where that is known.
+fn advised(trouble: Trouble) -> Error {
+    let way = stopped::advice(&trouble.message);
+    match (trouble.into(), way) {
+        (Error::Refused { what, reason, way }, Some(known)) if way.is_empty() => {
+            Error::Refused { what, reason, way: known.to_owned() }
+        }
+        (error, _) => error,
+    }
 }
 
 /// The group of a role's tasks.

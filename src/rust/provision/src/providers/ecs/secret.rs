@@ -38,13 +38,16 @@ impl Fargate {
         self.aws.json(Service::Ssm, call, parameters).await
     }
 
-    /// Keeps `text` as parameter `name` of the cluster, in place of the one before.
+    /// Keeps `text` as parameter `name` of the cluster, in place of the one before. What has `{{` in it is
+    /// a JSON text.
     pub(super) async fn put_secret(
         &self,
         cluster: &ClusterId,
         name: &str,
         text: &str,
     ) -> Result<(), Error> {
+        // SSM takes them for the name of another parameter. In JSON they stand in strings alone.
+        let text = &*Zeroizing::new(text.replace("{{", "{\\u007b"));
         if text.len() > LARGEST {
             return Err(Error::Refused {
                 what: format!("keep the parameter {}/{name}", path(cluster)),
@@ -91,6 +94,12 @@ impl Fargate {
     pub(super) async fn put_configuration(&self, cluster: &ClusterId) -> Result<(), Error> {
         let text = serde_json::to_vec(&self.ecs).map_err(|e| Error::Internal(e.to_string()))?;
         self.put_coded(cluster, CONFIGURATION, &text).await
+    }
+
+    /// Whether it is kept how a cluster is configured: the first thing of it that is made, and the last
+    /// that goes.
+    pub(super) async fn is_configured(&self, cluster: &ClusterId) -> Result<bool, Error> {
+        Ok(self.coded(cluster, CONFIGURATION).await?.is_some())
     }
 
     /// How a cluster is configured; nothing where that is not kept, or not understood.
@@ -144,7 +153,7 @@ impl Fargate {
 
     /// Removes all parameters of a cluster, and says which.
     pub(super) async fn remove_secrets(&self, cluster: &ClusterId) -> Result<Vec<String>, Trouble> {
-        let mut names = Vec::new();
+        let mut names = Vec::<String>::new();
         let mut next = serde_json::Value::Null;
         loop {
             let mut wanted = json!({"Path": path(cluster), "Recursive": false,
@@ -160,6 +169,8 @@ impl Fargate {
                 break;
             }
         }
+        // The last of them tells that there is something of the cluster.
+        names.sort_by_key(|name| name.ends_with(CONFIGURATION));
         for ten in names.chunks(TEN) {
             self.ssm("DeleteParameters", &json!({"Names": ten})).await?;
         }

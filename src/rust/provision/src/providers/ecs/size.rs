@@ -24,12 +24,15 @@ const SIZES: [(u32, u32, u32, u32); 7] = [
     (16_384, 32_768, 122_880, 8192),
 ];
 
-/// Prices of us-east-1 for an hour, in US dollars: a processor, a GiB, a public address
-/// (<https://aws.amazon.com/fargate/pricing>, read in 2025). No region that most people use is much
-/// cheaper. Spot counts as much as the rest: so what is said is never too little.
+/// Prices of us-east-1 for an hour, in US dollars: a processor, a GiB of memory, a public address, a GiB
+/// of disk (<https://aws.amazon.com/fargate/pricing>, read in 2025). Other regions cost as much or more.
 const CPU: f64 = 0.040_48;
 const GIB: f64 = 0.004_445;
 const ADDRESS: f64 = 0.005;
+const DISK: f64 = 0.000_111;
+
+/// The disk that costs nothing, in GiB.
+pub(super) const FREE_DISK: u32 = 20;
 
 /// What ARM costs of that.
 const ARM: f64 = 0.8;
@@ -70,14 +73,16 @@ impl Size {
         })
     }
 
-    /// What one such task costs at most for an hour, in US dollars.
+    /// What one such task with so many GiB of disk costs for an hour, in US dollars, on demand: Spot
+    /// costs less.
     #[must_use]
-    pub fn price(self, ecs: &Ecs) -> f64 {
+    pub fn price(self, ecs: &Ecs, disk: u32) -> f64 {
         let processors = f64::from(self.cpu) / 1024.0 * ecs.price_per_cpu.unwrap_or(CPU);
         let memory = f64::from(self.memory) / 1024.0 * ecs.price_per_gib.unwrap_or(GIB);
         let rate = if ecs.architecture == Architecture::Arm64 { ARM } else { 1.0 };
         let address = if ecs.public_ip { ADDRESS } else { 0.0 };
-        rate * (processors + memory) + address
+        let disk = f64::from(disk.saturating_sub(FREE_DISK)) * DISK;
+        rate * (processors + memory) + address + disk
     }
 }
 
@@ -122,10 +127,11 @@ mod tests {
         let size = Size { cpu: 1024, memory: 2048 };
         let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
         let ecs = Ecs::default();
-        assert!(near(size.price(&ecs), 0.04048 + 0.00889 + 0.005));
+        assert!(near(size.price(&ecs, 20), 0.04048 + 0.00889 + 0.005));
         let arm = Ecs { architecture: Architecture::Arm64, public_ip: false, ..ecs.clone() };
-        assert!(near(size.price(&arm), 0.8 * 0.04937));
+        assert!(near(size.price(&arm, 20), 0.8 * 0.04937));
+        assert!(near(size.price(&ecs, 120) - size.price(&ecs, 20), 0.0111));
         let own = Ecs { price_per_cpu: Some(1.0), price_per_gib: Some(2.0), ..ecs };
-        assert!(near(size.price(&own), 5.005));
+        assert!(near(size.price(&own, 20), 5.005));
     }
 }

@@ -3,15 +3,28 @@
 //! Source of the words: Amazon ECS developer guide, "Stopped task error messages" and `stopCode` of
 //! `DescribeTasks`.
 
-use aws_sdk_ecs::types::{Task, TaskStopCode};
+use aws_sdk_ecs::types::{Container, Task, TaskStopCode};
 
+use super::instance::role;
 use super::task::INIT;
 
 /// By this it is known that there is no room.
 pub(super) const CAPACITY: &str = "apacity is unavailable";
 
+/// By these, that the account may have no more.
+const LIMITS: [&str; 2] = ["reached the limit", "above your limit"];
+
+/// Whether there is no room, or none for this account.
+pub(super) fn is_full(said: &str) -> bool {
+    said.contains(CAPACITY) || LIMITS.iter().any(|words| said.contains(words))
+}
+
+/// Where to ask for more.
+const MORE: &str = "Your account may have no more processors at once: ask for more at \
+                    https://console.aws.amazon.com/servicequotas/home/services/fargate/quotas";
+
 /// What ECS says, in part, and what helps. The first that fits is taken.
-const ADVICE: [(&str, &str); 18] = [
+const ADVICE: [(&str, &str); 20] = [
     ("exit code 78", "See what it wrote: the image lacks something."),
     (
         "toomanyrequests",
@@ -56,11 +69,9 @@ const ADVICE: [(&str, &str); 18] = [
         "Fargate has no room now: name subnets in more zones, another region, or `spot = \"prefer\"` \
          in place of \"only\".",
     ),
-    (
-        "vCPU",
-        "Your account may have no more processors at once: ask for more at \
-         https://console.aws.amazon.com/servicequotas/home/services/fargate/quotas",
-    ),
+    (LIMITS[0], MORE),
+    (LIMITS[1], MORE),
+    ("vCPU", MORE),
     ("TaskFailedToStart", "What ECS says of it: `aws ecs describe-tasks`."),
 ];
 
@@ -69,9 +80,13 @@ pub(super) fn advice(said: &str) -> Option<&'static str> {
     ADVICE.iter().find(|(words, _)| said.contains(words)).map(|(_, way)| *way)
 }
 
-/// The container that ended badly, where one did: its name and how.
+/// The container of ours that ended badly, where one did: its name and how. An account may put others
+/// into every task.
 pub(super) fn culprit(task: &Task) -> Option<(&str, String)> {
-    let bad = task.containers().iter().find_map(|container| {
+    let main = role(task).to_string();
+    let is = |container: &&Container, name: &str| container.name() == Some(name);
+    let ours = task.containers().iter().filter(|c| is(c, &main) || is(c, INIT));
+    let bad = ours.into_iter().find_map(|container| {
         let code = container.exit_code();
         let reason = container.reason().unwrap_or_default();
         let how = match (code, reason) {
@@ -83,7 +98,7 @@ pub(super) fn culprit(task: &Task) -> Option<(&str, String)> {
         Some((container.name().unwrap_or("container"), how))
     });
     bad.or_else(|| {
-        let main = task.containers().iter().find(|c| c.name() != Some(INIT))?;
+        let main = task.containers().iter().find(|c| is(c, &main))?;
         Some((main.name().unwrap_or("container"), exit(main.exit_code()?)))
     })
 }
@@ -122,7 +137,6 @@ pub(super) fn way(task: &Task, why: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_sdk_ecs::types::Container;
 
     fn task(code: TaskStopCode, reason: &str, exits: Option<i32>, why: Option<&str>) -> Task {
         let init = Container::builder().name(INIT).exit_code(0).build();
@@ -130,7 +144,8 @@ mod tests {
             .name("worker")
             .set_exit_code(exits)
             .set_reason(why.map(Into::into));
-        let task = Task::builder().stop_code(code).stopped_reason(reason);
+        let other = Container::builder().name("guard").reason("CannotPullContainerError");
+        let task = Task::builder().stop_code(code).stopped_reason(reason).containers(other.build());
         task.containers(init).containers(main.build()).build()
     }
 

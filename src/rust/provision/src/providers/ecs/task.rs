@@ -117,7 +117,7 @@ impl Fargate {
             .set_tags(Some(tags.ecs()))
             .send()
             .await
-            .map_err(|e| Trouble::of("RegisterTaskDefinition", &e))?;
+            .map_err(|e| self.young(Trouble::of("RegisterTaskDefinition", &e)))?;
         let arn = made.task_definition().and_then(|definition| definition.task_definition_arn());
         arn.map(str::to_owned)
             .ok_or_else(|| Error::Internal("a task definition without ARN".into()))

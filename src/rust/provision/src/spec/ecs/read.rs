@@ -61,9 +61,12 @@ const KEY: &str =
     "one line such as `ssh-ed25519 AAAA… me@host`, or the path of a file with such a line";
 const KEPT: &str = "a list of texts, each one of `\"network\"`, `\"role\"` and `\"logs\"`";
 const TAGS: &str =
-    "an object of at most 40 texts by name, none of which begins with `rustbatch:` or `aws:`";
+    "an object of at most 40 texts of letters, digits, spaces and `_.:/=+-@`, by names that do not begin \
+     with `rustbatch:` or `aws:`";
 const LOG_DAYS: &str = "one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731 and the \
                         other numbers of days that CloudWatch has";
+const NO_NETWORK: &str = "`\"private\"` where `vpc` or `subnets` name a network that this machine is in, \
+                          or has a VPN to: it would not be in one that is made";
 const NO_WAY: &str = "`true`; or also `reach` is `\"private\"`: then this machine has to be in the VPC, \
                       or have a VPN to it";
 
@@ -134,6 +137,9 @@ impl Ecs {
         };
         if !ecs.public_ip && ecs.reach == Way::Public {
             return Err(fields.wrong("publicIp", "false".into(), NO_WAY));
+        }
+        if ecs.reach == Way::Private && ecs.vpc.is_none() && ecs.subnets.is_empty() {
+            return Err(fields.wrong("reach", "\"private\" without a network".into(), NO_NETWORK));
         }
         Ok(ecs)
     }
@@ -275,7 +281,10 @@ fn tags(fields: &mut Fields) -> Result<BTreeMap<String, String>, Error> {
     let tags = fields.named_texts("tags", TAGS)?;
     let fits = |(name, value): &(&String, &String)| {
         let taken = ["rustbatch:", "aws:"].iter().any(|ours| name.starts_with(ours));
-        !taken && (1..=128).contains(&name.chars().count()) && value.chars().count() <= 256
+        // All services take these; some take more.
+        let plain = |c: char| c.is_alphanumeric() || "_.:/=+-@ ".contains(c);
+        let room = (1..=128).contains(&name.chars().count()) && value.chars().count() <= 256;
+        !taken && room && name.chars().chain(value.chars()).all(plain)
     };
     match tags.iter().find(|tag| !fits(tag)) {
         Some((name, _)) => Err(fields.wrong("tags", format!("the name {name:?}"), TAGS)),
@@ -325,7 +334,7 @@ mod tests {
         let ecs = read(
             r#""image": "r-base", "baked": true, "spot": "prefer", "maxCostPerHour": 2.5,
             "architecture": "arm64", "keep": ["network"], "securityGroups": ["sg-1"], "cpu": 512.0,
-            "memory": "4g", "publicIp": false, "reach": "private", "tags": {"team": "t"},
+            "memory": "4g", "publicIp": false, "reach": "private", "vpc": "vpc-1", "tags": {"team": "t"},
             "sshPublicKey": "ssh-ed25519 AAAA me@host ", "rPackages": "R6", "env": {"A": "b"}"#,
         )
         .expect("a configuration");
@@ -355,6 +364,8 @@ mod tests {
             ("clientAddress", r#""clientAddress": "0.0.0.0/0""#),
             ("clientAddress", r#""clientAddress": "10.0.0.1""#),
             ("publicIp", r#""publicIp": false"#),
+            ("reach", r#""reach": "private""#),
+            ("tags", r#""tags": {"a": "b, c"}"#),
             ("region", r#""region": "mars-1""#),
             ("spot", r#""spot": "always""#),
             ("keep", r#""keep": "all""#),
