@@ -238,7 +238,7 @@ price <- function(about) {
   if (is.na(about$dollarsPerHour)) return()
   limit <- if (is.na(about$maxCost)) "" else paste(" of", format(about$maxCost))
   sprintf(
-    "  at most %.2f dollars an hour, %.2f%s so far", about$dollarsPerHour, about$dollarsSoFar, limit
+    "  about %.2f dollars an hour, %.2f%s so far", about$dollarsPerHour, about$dollarsSoFar, limit
   )
 }
 

@@ -10,7 +10,7 @@ test_as_user("a loop runs on Fargate, its price is shown, and nothing is left of
   at_end(bquote(rustBatch::stopCluster(.(cluster))), environment())
   at_end(quote(foreach::registerDoSEQ()), environment())
   expect_match(said, "A worker gets cpu = 256 and memory = 1024", fixed = TRUE, all = FALSE)
-  expect_match(said, "costs at most 0.10 dollars for an hour", fixed = TRUE, all = FALSE)
+  expect_match(said, "costs about 0.10 dollars for an hour", fixed = TRUE, all = FALSE)
   registerDoRustBatch(cluster)
   expect_identical(getDoParWorkers(), 4L)
   hosts <- foreach(i = 1:200, .combine = c, .options.rustBatch = chunks_of(2)) %dopar% {
@@ -25,7 +25,7 @@ test_as_user("a loop runs on Fargate, its price is shown, and nothing is left of
   shown <- format(cluster)
   expect_match(shown[1], "<rustBatch cluster> fit: running", fixed = TRUE)
   expect_match(shown, "4 of 4 workers with 1 R process each .provider ecs.", all = FALSE)
-  price <- "^  at most 0[.]1[0-9] dollars an hour, 0[.][0-9]{2} of 5 so far$"
+  price <- "^  about 0[.]1[0-9] dollars an hour, 0[.][0-9]{2} of 5 so far$"
   expect_match(shown, price, all = FALSE)
   listed <- clusterInstances(cluster)
   expect_identical(sort(listed$role), c("server", rep("worker", 4)))

@@ -11,6 +11,7 @@ mod destroy;
 mod instance;
 mod logs;
 mod network;
+mod price;
 mod quota;
 mod role;
 mod routes;

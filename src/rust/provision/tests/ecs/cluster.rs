@@ -66,8 +66,47 @@ async fn what_is_asked_to_stay_stays_and_is_used_again() {
         assert_eq!(provider.find().await.expect("records"), []);
     }
     assert_eq!(parts[0], parts[1], "what had stayed is used again");
-    // A VPC, two subnets, and a gateway.
-    assert_eq!(cloud.things("rustbatch:kept", "network").len(), 4);
+    // A VPC, three subnets, and a gateway.
+    assert_eq!(cloud.things("rustbatch:kept", "network").len(), 5);
     assert_eq!(cloud.things("rustbatch:kept", "role").len(), 1);
     assert_eq!(cloud.things("rustbatch:kept", "logs").len(), 2, "one of each cluster");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_made_again_is_the_same_and_who_may_not_see_roles_makes_them_all_the_same() {
+    let Some(cloud) = Cloud::new() else { return };
+    let cluster = "twice".parse().expect("an id");
+    // IAM does not tell who may see some roles alone that there is no other.
+    let denied = serde_json::json!({"call": "GetRole", "kind": "denied", "times": 1});
+    cloud.tell("fault", &denied);
+    let provider = cloud.provider(cloud.ecs("none")).await;
+    let first = provider.prepare(&cluster).await.expect("a site").parts;
+    // The tags of a second call would tell another time.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    let again = cloud.provider(cloud.ecs("none")).await;
+    assert_eq!(again.prepare(&cluster).await.expect("a site").parts, first);
+    assert_eq!(again.destroy(&cluster).await.expect("an end").left, []);
+    assert_eq!(cloud.left(&cluster), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_assumes_a_role_anew_finds_and_stops_their_cluster() {
+    let Some(cloud) = Cloud::new() else { return };
+    let login = |session: &str| {
+        let arn = format!("arn:aws:sts::123456789012:assumed-role/fit/{session}");
+        cloud.tell("who", &serde_json::json!({"arn": arn}));
+    };
+    login("assume-role-from-profile-1700000000000");
+    let cluster = "roles".parse().expect("an id");
+    let provider = cloud.provider(cloud.ecs("none")).await;
+    provider.prepare(&cluster).await.expect("a site");
+    login("assume-role-from-profile-1700000900000");
+    let found = cloud.provider(cloud.ecs("none")).await.find().await.expect("records");
+    assert_eq!(found.len(), 1);
+    // By a name that somebody has chosen they are somebody else.
+    login("jane");
+    assert_eq!(cloud.provider(cloud.ecs("none")).await.find().await.expect("records"), []);
+    // But who has made it stays who they are, whatever the session is called by now.
+    assert_eq!(provider.destroy(&cluster).await.expect("an end").left, []);
+    assert_eq!(cloud.left(&cluster), [""; 0]);
 }

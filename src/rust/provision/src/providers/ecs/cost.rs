@@ -1,6 +1,6 @@
 //! What a cluster costs, and where that ends.
 //!
-//! Prices are those of on-demand capacity in us-east-1 unless others are named; Spot costs less. A task costs from the pull of its image to its end, a minute at least.
+//! A task costs from the pull of its image to its end, a minute at least.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -12,7 +12,8 @@ use rustbatch_protocol::ClusterId;
 
 use super::Fargate;
 use super::instance::id;
-use super::size::{FREE_DISK, Size};
+use super::price::{FREE_DISK, Rates, is_known};
+use super::size::Size;
 use crate::Error;
 use crate::provider::{Bootstrap, Cost, Plan, Role, Token, Unit};
 
@@ -63,7 +64,7 @@ impl Fargate {
         let size = Size { cpu: number(task.cpu()), memory: number(task.memory()) };
         let disk =
             task.ephemeral_storage().map_or(FREE_DISK, |disk| disk.size_in_gib().unsigned_abs());
-        let rate = size.price(&self.ecs, disk);
+        let rate = self.rates().task(size, disk);
         let from = task.pull_started_at().or_else(|| task.created_at()).map(time);
         let until = task.stopped_at().map(time);
         let hours = from.map_or(0.0, |from| hours(from, until.unwrap_or_else(SystemTime::now)));
@@ -81,19 +82,19 @@ impl Fargate {
 
     /// What is known of the price before anything is started: how many workers it allows.
     pub(super) fn price(&self, plan: &mut Plan, server: Size, worker: Size) -> Result<(), Error> {
-        let price = |size: Size, role| size.price(&self.ecs, self.disk(role));
-        let base = if self.ecs.serves { price(server, Role::Server) } else { 0.0 };
-        let each = price(worker, Role::Worker);
+        let base = if self.ecs.serves { self.rate(server, Role::Server) } else { 0.0 };
+        let each = self.rate(worker, Role::Worker);
         let planned = base + f64::from(self.ecs.workers) * each;
         plan.dollars_per_hour = Some(planned);
         let of = match (self.ecs.price_per_cpu, self.aws.region()) {
-            (None, region) if region != "us-east-1" => {
-                format!(", by the prices of us-east-1; those of {region} may differ")
-            }
+            (None, region) if !is_known(region) => format!(
+                ", by the prices of us-east-1 and 30 % more: `pricePerCpu` and `pricePerGib` name \
+                 those of {region}"
+            ),
             _ => String::new(),
         };
         plan.notes.push(format!(
-            "The cluster costs at most {planned:.2} dollars for an hour: {base:.3} for the server, \
+            "The cluster costs about {planned:.2} dollars for an hour: {base:.3} for the server, \
              {each:.3} for a worker{of}."
         ));
         // A task costs a minute at least.
@@ -150,7 +151,7 @@ impl Fargate {
     async fn grant(&self, cluster: &ClusterId, unit: &Unit, n: u32) -> Result<Grant, Error> {
         let mut n = n;
         let cost = self.cost(cluster).await?;
-        let each = self.size(unit)?.price(&self.ecs, self.disk(unit.role()));
+        let each = self.rate(self.size(unit)?, unit.role());
         if let Some(most) = self.ecs.max_cost_per_hour {
             let room = ((most - cost.per_hour) / each + 1e-9).floor().max(0.0);
             n = n.min(room.min(f64::from(u32::MAX)) as u32);
@@ -164,8 +165,7 @@ impl Fargate {
         let planned = match unit.role() {
             Role::Server => {
                 let size = Size::fitting(self.ecs.cpu, self.ecs.memory)?;
-                let worker = size.price(&self.ecs, self.disk(Role::Worker));
-                each + f64::from(self.ecs.workers) * worker
+                each + f64::from(self.ecs.workers) * self.rate(size, Role::Worker)
             }
             Role::Worker => f64::from(n) * each,
         };
@@ -177,9 +177,14 @@ impl Fargate {
         Ok(Grant { n, life_seconds: Some((hours * 3600.0).ceil() as u64) })
     }
 
-    /// The disk of a task, in GiB.
-    pub(super) fn disk(&self, role: Role) -> u32 {
-        self.ecs.disk.filter(|_| role == Role::Worker).unwrap_or(FREE_DISK)
+    /// What a task costs for an hour.
+    fn rate(&self, size: Size, role: Role) -> f64 {
+        let disk = self.ecs.disk.filter(|_| role == Role::Worker);
+        self.rates().task(size, disk.unwrap_or(FREE_DISK))
+    }
+
+    fn rates(&self) -> Rates {
+        Rates::of(&self.ecs, self.aws.region())
     }
 }
 

@@ -1,7 +1,6 @@
-//! Which sizes of a task there are, and what they cost.
+//! Which sizes of a task there are.
 
 use crate::Error;
-use crate::spec::ecs::{Architecture, Ecs};
 
 /// A size that Fargate has: processors in 1024ths, and memory in MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,19 +22,6 @@ const SIZES: [(u32, u32, u32, u32); 7] = [
     (8192, 16_384, 61_440, 4096),
     (16_384, 32_768, 122_880, 8192),
 ];
-
-/// Prices of us-east-1 for an hour, in US dollars: a processor, a GiB of memory, a public address, a GiB
-/// of disk (<https://aws.amazon.com/fargate/pricing>, read in 2025). Other regions cost as much or more.
-const CPU: f64 = 0.040_48;
-const GIB: f64 = 0.004_445;
-const ADDRESS: f64 = 0.005;
-const DISK: f64 = 0.000_111;
-
-/// The disk that costs nothing, in GiB.
-pub(super) const FREE_DISK: u32 = 20;
-
-/// What ARM costs of that.
-const ARM: f64 = 0.8;
 
 impl Size {
     /// The least that Fargate has that is not less than what is wanted.
@@ -71,18 +57,6 @@ impl Size {
                 self.cpu, self.memory
             )
         })
-    }
-
-    /// What one such task with so many GiB of disk costs for an hour, in US dollars, on demand: Spot
-    /// costs less.
-    #[must_use]
-    pub fn price(self, ecs: &Ecs, disk: u32) -> f64 {
-        let processors = f64::from(self.cpu) / 1024.0 * ecs.price_per_cpu.unwrap_or(CPU);
-        let memory = f64::from(self.memory) / 1024.0 * ecs.price_per_gib.unwrap_or(GIB);
-        let rate = if ecs.architecture == Architecture::Arm64 { ARM } else { 1.0 };
-        let address = if ecs.public_ip { ADDRESS } else { 0.0 };
-        let disk = f64::from(disk.saturating_sub(FREE_DISK)) * DISK;
-        rate * (processors + memory) + address + disk
     }
 }
 
@@ -120,18 +94,5 @@ mod tests {
         assert_eq!(size.rounded("worker", 1024, 3072), None);
         let said = size.rounded("worker", 1024, 2500).expect("words");
         assert!(said.contains("memory = 3072") && said.contains("2500"), "{said}");
-    }
-
-    #[test]
-    fn a_price_has_processors_memory_and_address() {
-        let size = Size { cpu: 1024, memory: 2048 };
-        let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
-        let ecs = Ecs::default();
-        assert!(near(size.price(&ecs, 20), 0.04048 + 0.00889 + 0.005));
-        let arm = Ecs { architecture: Architecture::Arm64, public_ip: false, ..ecs.clone() };
-        assert!(near(size.price(&arm, 20), 0.8 * 0.04937));
-        assert!(near(size.price(&ecs, 120) - size.price(&ecs, 20), 0.0111));
-        let own = Ecs { price_per_cpu: Some(1.0), price_per_gib: Some(2.0), ..ecs };
-        assert!(near(size.price(&own, 20), 5.005));
     }
 }

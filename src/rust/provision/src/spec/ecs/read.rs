@@ -60,8 +60,7 @@ const ROLE: &str = "the ARN of a role, such as `arn:aws:iam::123456789012:role/n
 const KEY: &str =
     "one line such as `ssh-ed25519 AAAA… me@host`, or the path of a file with such a line";
 const KEPT: &str = "a list of texts, each one of `\"network\"`, `\"role\"` and `\"logs\"`";
-const TAGS: &str =
-    "an object of at most 40 texts of letters, digits, spaces and `_.:/=+-@`, by names that do not begin \
+const TAGS: &str = "an object of at most 40 texts of letters, digits, spaces and `_.:/=+-@`, by names that do not begin \
      with `rustbatch:` or `aws:`";
 const LOG_DAYS: &str = "one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731 and the \
                         other numbers of days that CloudWatch has";

@@ -38,6 +38,7 @@ def harden(cloud):
     cloud.tokens = {}
     cloud.lacking = []
     cloud.quotas = {}
+    cloud.who = None
     for patch in (clusters, definitions, running, listing, network, quotas):
         patch(cloud)
 
@@ -59,7 +60,23 @@ def clusters(cloud):
             raise EcsClientException("The Cluster cannot be deleted while Tasks are active.")
         return delete(self, name)
 
+    create = Response.create_cluster
+    asked = {}
+
+    def strict_create(self):
+        wanted = json.loads(self.body)
+        name = wanted["clusterName"]
+        there = self.ecs_backend.clusters.get(name)
+        if there is not None and there.status == "ACTIVE" and asked.get(name, wanted) != wanted:
+            raise InvalidParameterException(
+                "Arguments on this idempotent request are inconsistent with arguments used in "
+                "previous request(s)."
+            )
+        asked[name] = wanted
+        return create(self)
+
     Backend._get_cluster, Backend.delete_cluster = get, strict_delete
+    Response.create_cluster = strict_create
 
 
 def definitions(cloud):
@@ -88,14 +105,14 @@ def definitions(cloud):
 
 
 def running(cloud):
-    """RunTask: limits, tokens, capacity; and the containers."""
+    """RunTask: limits, tokens (ECS API reference, "Idempotency"), capacity; and the containers."""
     run = Response.run_task
 
     def strict(self):
         backend = self.ecs_backend
         cluster = backend._get_cluster(self._get_param("cluster", "default"))
         count, token = self._get_int_param("count", 1), self._get_param("clientToken")
-        asked = json.dumps([self._get_param(name) for name in ("taskDefinition", "count", "group")])
+        asked = json.dumps({**json.loads(self.body), "clientToken": None}, sort_keys=True)
         key = (cluster.name, token)
         if token and key in cloud.tokens:
             before, result = cloud.tokens[key]

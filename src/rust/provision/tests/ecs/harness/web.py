@@ -7,6 +7,7 @@
     POST /_harness/bucket {"name"}                                a bucket of S3
     POST /_harness/spoil  {"name"}                                what is in it is another's
     POST /_harness/quota  {code: processors}                      how many an account may have
+    POST /_harness/who    {"arn"}                                 whom AWS takes the caller for
     POST /_harness/ghosts {}                                      from now on tasks have no containers
 """
 
@@ -29,6 +30,11 @@ from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
+
+WHO = (
+    "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>{arn}</Arn><UserId>u</UserId>"
+    f"<Account>{ACCOUNT}</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
+)
 
 
 class Faults:
@@ -72,12 +78,16 @@ def serve(cloud):
             return control(cloud, faults, Request(environ))(environ, start)
         if environ.get("HTTP_HOST") == "checkip.amazonaws.com":
             return Response(environ["REMOTE_ADDR"] + "\n")(environ, start)
-        fault = faults.next(called(environ, body))
+        call = called(environ, body)
+        fault = faults.next(call)
+        if call == "GetCallerIdentity" and cloud.who:
+            return Response(WHO.format(arn=cloud.who), content_type="text/xml")(environ, start)
         if fault == "throttle":
             return refuse("ThrottlingException", "Rate exceeded", 400)(environ, start)
         if fault == "denied":
             said = "User: moto is not authorized to perform this."
-            return refuse("AccessDeniedException", said, 400)(environ, start)
+            code = "AccessDenied" if "Version=" in body.decode(errors="replace") else "AccessDeniedException"
+            return refuse(code, said, 400)(environ, start)
         if fault == "young":
             said = "ECS was unable to assume the role that was provided for this task."
             return refuse("ClientException", said, 400)(environ, start)
@@ -148,6 +158,8 @@ def control(cloud, faults, request):
             s3.put_object(given["name"], key, b"#!/bin/sh\nexit 0\n")
     elif verb == "quota":
         cloud.quotas = given
+    elif verb == "who":
+        cloud.who = given["arn"]
     elif verb == "ghosts":
         cloud.ghosts = True
     else:
