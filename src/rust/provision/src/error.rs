@@ -224,6 +224,15 @@ pub enum Error {
     #[error("The cluster is lost: {0}")]
     Lost(String),
 
+    /// A server that runs and can't be reached, with what its provider says of the way to it.
+    #[error("{error}\n* {hint}")]
+    Unreached {
+        /// Why.
+        error: Box<Error>,
+        /// What to look at.
+        hint: String,
+    },
+
     /// A cluster whose remains could not all be removed.
     #[error("{error}\n* Not all that was begun could be taken down: {left}")]
     Left {
@@ -247,6 +256,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// With `hint`, where it is that a server can't be reached.
+    #[must_use]
+    pub(crate) fn hinted(self, hint: Option<String>) -> Self {
+        let unreached = matches!(
+            self,
+            Self::TimedOut { .. } | Self::Queue(rustbatch_queue::Error::Unreachable { .. })
+        );
+        match hint.filter(|_| unreached) {
+            Some(hint) => Self::Unreached { error: Box::new(self), hint },
+            None => self,
+        }
+    }
+
     /// The kind of the error, the last part of its R class `rustBatch_error_<kind>`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -270,7 +292,7 @@ impl Error {
             Self::NoCluster { .. } | Self::Damaged { .. } => "no_cluster",
             Self::Version { .. } => "version",
             Self::Lost(_) => "lost",
-            Self::Left { error, .. } => error.kind(),
+            Self::Left { error, .. } | Self::Unreached { error, .. } => error.kind(),
             Self::Queue(error) => error.kind(),
             Self::Docker(trouble) => trouble.kind(),
             Self::Internal(_) => "internal",
@@ -308,6 +330,7 @@ impl Error {
             Self::NotJoined { seconds, each, .. } => {
                 return vec![("seconds", seconds.to_string()), ("found", each.join("\n"))];
             }
+            Self::Unreached { error, .. } => return error.fields(),
             Self::Left { error, left } => {
                 let mut fields = error.fields();
                 fields.push(("left", left.clone()));

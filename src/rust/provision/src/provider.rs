@@ -302,6 +302,9 @@ pub struct Endpoint {
     pub workers: Reach,
     /// What has to live as long as the client's way is used: a tunnel.
     pub tunnel: Option<Box<dyn Any + Send + Sync>>,
+    /// What to look at where the client can't reach it, in a sentence: whom it lets in. Nothing where
+    /// there is nothing to say.
+    pub hint: Option<String>,
 }
 
 /// Where a server listens, for somebody.

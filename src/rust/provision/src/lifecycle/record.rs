@@ -78,15 +78,16 @@ impl<P: Provider, D: Door> Fleet<P, D> {
     /// Takes the place of who wrote `record`, and connects to the server that it names.
     async fn follow(&mut self, record: Record) -> Result<Access, Error> {
         let Record { wish, site, server: launched, mut client, workers, .. } = record;
-        let mut tunnel = None;
+        let (mut tunnel, mut hint) = (None, None);
         if let Some(id) = &launched {
             // From another machine it may be found elsewhere.
             let end = again(&self.policy, || self.provider.endpoint(&self.cluster, id)).await?;
             client.address = moved(client.address, end.client);
-            tunnel = end.tunnel;
+            (tunnel, hint) = (end.tunnel, end.hint);
         }
         let ours = wish.redis.is_none();
-        let register = self.door.open(&self.cluster, &self.key, &client, ours).await?;
+        let open = self.door.open(&self.cluster, &self.key, &client, ours);
+        let register = open.await.map_err(|error| error.hinted(hint))?;
         let (cluster, key, server) = (self.cluster.clone(), self.key.clone(), client.clone());
         let access = Access { cluster, key, server, standing: Standing::Up };
         let register = register.into();

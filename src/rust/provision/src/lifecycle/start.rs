@@ -98,8 +98,8 @@ impl<P: Provider, D: Door> Fleet<P, D> {
     pub async fn raise(&mut self) -> Result<Access, Error> {
         self.breathe(Duration::ZERO).await?;
         let site = self.site.clone().ok_or_else(|| Error::Internal("no site".into()))?;
-        let (client, workers, tunnel) = match self.wish.redis.clone() {
-            Some(server) => (server.clone(), server, None),
+        let (client, workers, tunnel, hint) = match self.wish.redis.clone() {
+            Some(server) => (server.clone(), server, None, None),
             None => {
                 let secrets = Secrets::new(&self.cluster, &site.server, &self.policy)?;
                 let id = self.launch_server(&site, &secrets).await?;
@@ -108,18 +108,18 @@ impl<P: Provider, D: Door> Fleet<P, D> {
                 let end = again(&self.policy, || provider.endpoint(&self.cluster, &id)).await?;
                 let client = secrets.reached(User::Client, &end.client)?;
                 let workers = secrets.reached(User::Worker, &end.workers)?;
-                (client, workers, end.tunnel)
+                (client, workers, end.tunnel, end.hint)
             }
         };
         let ours = self.wish.redis.is_none();
         // One that ran a moment ago may be gone again, which only another look shows.
         let open = self.door.open(&self.cluster, &self.key, &client, ours);
-        let late = |_| Error::TimedOut {
-            what: "the server",
-            seconds: self.policy.server.as_secs(),
-            said: String::new(),
+        let late = |_| {
+            let seconds = self.policy.server.as_secs();
+            Err(Error::TimedOut { what: "the server", seconds, said: String::new() })
         };
-        let register = tokio::time::timeout(self.policy.server, open).await.map_err(late)??;
+        let opened = tokio::time::timeout(self.policy.server, open).await.unwrap_or_else(late);
+        let register = opened.map_err(|error| error.hinted(hint))?;
         let (cluster, key, server) = (self.cluster.clone(), self.key.clone(), client.clone());
         self.ways = Some(Ways { register: register.into(), client, workers, _tunnel: tunnel });
         Ok(Access { cluster, key, server, standing: Standing::Up })

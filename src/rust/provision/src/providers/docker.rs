@@ -142,7 +142,7 @@ impl Provider for Containers {
         };
         let (_, host) = self.docker.listens().await?;
         let (client, workers) = (Reach::Host(host, port), Reach::Host(server.0.clone(), PORT));
-        Ok(Endpoint { client, workers, tunnel: None })
+        Ok(Endpoint { client, workers, tunnel: None, hint: None })
     }
 
     async fn logs(

@@ -195,7 +195,7 @@ impl Provider for Fargate {
         self.welcome(cluster).await?;
         let client = Reach::Host(self.client_host(&task).await?, network::PORT);
         let workers = Reach::Host(self.private_host(&task)?, network::PORT);
-        Ok(Endpoint { client, workers, tunnel: None })
+        Ok(Endpoint { client, workers, tunnel: None, hint: None })
     }
 
     async fn logs(

@@ -253,7 +253,7 @@ impl Provider for Local {
         let known = known.filter(|known| known.id == *server);
         let known = known.ok_or_else(|| unknown(format!("reach the server {server}")))?;
         let reach = Reach::Socket(known.folder.socket());
-        Ok(Endpoint { client: reach.clone(), workers: reach, tunnel: None })
+        Ok(Endpoint { client: reach.clone(), workers: reach, tunnel: None, hint: None })
     }
 
     async fn logs(

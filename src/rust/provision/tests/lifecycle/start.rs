@@ -162,6 +162,19 @@ async fn a_time_out_says_which_did_not_come_and_what_they_do() {
 }
 
 #[tokio::test]
+async fn a_server_that_cannot_be_reached_says_who_is_let_in() {
+    let fake = Fake::default();
+    fake.world().shut = true;
+    fake.world().hint = Some("Let in is 192.0.2.1.".into());
+    let short = Policy { server: Duration::from_millis(100), ..policy() };
+    let error = start(&fake, wish(1), short).await.err().expect("no way to it");
+    let text = "Gave up waiting for the server after 0 s\n* Let in is 192.0.2.1.";
+    assert_eq!((error.kind(), error.to_string().as_str()), ("timed_out", text));
+    assert!(error.fields().iter().any(|(name, _)| *name == "seconds"));
+    assert!(fake.world().is_empty());
+}
+
+#[tokio::test]
 async fn instances_that_stop_end_the_start_at_once_and_say_why() {
     for (role, why) in [(Role::Server, "no server today"), (Role::Worker, "no worker today")] {
         let fake = Fake::default();

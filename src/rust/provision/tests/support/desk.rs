@@ -25,6 +25,9 @@ impl Door for Fake {
         _: bool,
     ) -> Result<Desk, Error> {
         self.point("open").await?;
+        if self.world().shut {
+            std::future::pending::<()>().await;
+        }
         let mut world = self.world();
         world.clients += 1;
         Ok(Desk(self.clone(), world.clients, cluster.clone()))

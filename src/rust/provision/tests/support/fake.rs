@@ -54,6 +54,9 @@ pub struct World {
     pub mute: bool,
     /// The queue does not answer.
     pub deaf: bool,
+    /// Nobody gets through to the server; and what there is to say of the way to it.
+    pub shut: bool,
+    pub hint: Option<String>,
     /// Parts that can't be removed.
     pub stuck: bool,
     pub most: Option<u32>,
@@ -101,6 +104,8 @@ impl Default for World {
             fatal: None,
             mute: false,
             deaf: false,
+            shut: false,
+            hint: None,
             stuck: false,
             most: None,
             waiting: 0,
@@ -277,8 +282,9 @@ impl Provider for Fake {
             let (what, way) = ("reach the server".into(), String::new());
             return Err(Error::Refused { what, reason: "there is none".into(), way });
         };
+        let hint = world.hint.clone();
         let host = |inside: &str| Reach::Host(format!("{}.{inside}", made.instance.id), 6379);
-        Ok(Endpoint { client: host("outside"), workers: host("inside"), tunnel: None })
+        Ok(Endpoint { client: host("outside"), workers: host("inside"), tunnel: None, hint })
     }
 
     async fn logs(
