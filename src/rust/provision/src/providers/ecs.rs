@@ -46,6 +46,8 @@ pub struct Fargate {
     aws: Aws,
     ecs: Ecs,
     who: OnceCell<Who>,
+    /// The name of the executable in its bucket.
+    key: OnceCell<String>,
     /// Why tasks ended, by their ids: it is asked once.
     words: Mutex<HashMap<String, String>>,
     /// What has been spent, by cluster.
@@ -86,6 +88,7 @@ impl Fargate {
             aws,
             ecs,
             who: OnceCell::new(),
+            key: OnceCell::new(),
             words: Mutex::default(),
             ledgers: Mutex::default(),
             spare: Mutex::default(),
@@ -192,10 +195,10 @@ impl Provider for Fargate {
 
     async fn endpoint(&self, cluster: &ClusterId, server: &InstanceId) -> Result<Endpoint, Error> {
         let task = self.task(cluster, server).await?;
-        self.welcome(cluster).await?;
+        let hint = Some(self.welcome(cluster).await?);
         let client = Reach::Host(self.client_host(&task).await?, network::PORT);
         let workers = Reach::Host(self.private_host(&task)?, network::PORT);
-        Ok(Endpoint { client, workers, tunnel: None, hint: None })
+        Ok(Endpoint { client, workers, tunnel: None, hint })
     }
 
     async fn logs(

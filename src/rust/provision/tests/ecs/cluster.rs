@@ -31,6 +31,9 @@ async fn a_loop_on_four_tasks_is_right_and_its_cluster_leaves_nothing() {
     let said = up.logs(&server.id, &LogQuery { tail: 10 }).await.expect("its words");
     assert!(said.lines.iter().any(|line| line.contains("ready")), "{said:?}");
     assert_eq!(server.worker, None);
+    let hint = provider.endpoint(&cluster, &server.id).await.expect("an endpoint").hint;
+    let hint = hint.expect("what to look at");
+    assert!(hint.contains("sg-") && hint.contains("/32") && hint.contains("clientAddress"), "{hint}");
     let cost = provider.cost(&cluster).await.expect("a cost");
     // A server of 256 and 512, four workers of 256 and 1024, and five addresses.
     assert!((cost.per_hour - 0.095_602_5).abs() < 1e-9, "{cost:?}");

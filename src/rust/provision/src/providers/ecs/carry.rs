@@ -40,11 +40,16 @@ impl Fargate {
     /// Puts the executable into the bucket, where it is to come from there and is not there yet.
     pub(super) async fn upload(&self) -> Result<(), Error> {
         let Some(bucket) = self.ecs.fetched() else { return Ok(()) };
-        let (bytes, key) = self.executable().await?;
-        if self.aws.has_object(bucket, &key).await? {
+        let key = self.key().await?;
+        if self.aws.has_object(bucket, key).await? {
             return Ok(());
         }
-        match self.aws.put_object(bucket, &key, bytes).await {
+        let bytes = self.executable().await?;
+        if name(&bytes) != key {
+            let path = self.ecs.executable.clone().unwrap_or_default();
+            return Err(unfit(&path, "it has been replaced since this R session used it first"));
+        }
+        match self.aws.put_object(bucket, key, bytes).await {
             Err(trouble) if trouble.is(&["NoSuchBucket", "PermanentRedirect"]) => {
                 let region = self.aws.region();
                 Err(refused(
@@ -61,28 +66,33 @@ impl Fargate {
         let Some(bucket) = self.ecs.fetched() else { return Ok(()) };
         // Who goes on with a cluster may have another one than who made it.
         self.upload().await?;
-        let (_, key) = self.executable().await?;
-        let link = self.aws.link(bucket, &key, LIFE).await?;
+        let link = self.aws.link(bucket, self.key().await?, LIFE).await?;
         self.put_secret(cluster, LINK, &link).await
     }
 
     /// The digest of the executable, where tasks fetch it.
-    pub(super) async fn fetched_digest(&self) -> Result<Option<String>, Error> {
-        if self.ecs.fetched().is_none() {
-            return Ok(None);
+    pub(super) async fn fetched_digest(&self) -> Result<Option<&str>, Error> {
+        match self.ecs.fetched() {
+            None => Ok(None),
+            Some(_) => Ok(self.key().await?.rsplit('/').next()),
         }
-        let (_, key) = self.executable().await?;
-        Ok(key.rsplit('/').next().map(str::to_owned))
     }
 
-    /// The executable, and its name in the bucket, which ends with its digest.
-    async fn executable(&self) -> Result<(Vec<u8>, String), Error> {
+    /// The name of the executable in the bucket, which ends with its digest.
+    async fn key(&self) -> Result<&str, Error> {
+        let key = self.key.get_or_try_init(async || Ok(name(&self.executable().await?)));
+        key.await.map(String::as_str)
+    }
+
+    async fn executable(&self) -> Result<Vec<u8>, Error> {
         let path = self.ecs.executable.clone().unwrap_or_default();
         let read = tokio::fs::read(&path).await;
-        let bytes = read.map_err(|e| unfit(&path, &e.to_string()))?;
-        let digest = digest(&bytes);
-        Ok((bytes, format!("rustbatch/worker/{digest}")))
+        read.map_err(|e| unfit(&path, &e.to_string()))
     }
+}
+
+fn name(executable: &[u8]) -> String {
+    format!("rustbatch/worker/{}", digest(executable))
 }
 
 /// Looks whether the executable runs in tasks.

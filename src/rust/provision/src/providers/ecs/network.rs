@@ -278,25 +278,35 @@ impl Fargate {
         Ok(self.described("DescribeSecurityGroups", &filter).await?)
     }
 
-    /// Lets this machine in to a cluster that maybe another one has made, or this one elsewhere.
-    pub(super) async fn welcome(&self, cluster: &ClusterId) -> Result<(), Error> {
+    /// Lets this machine in to a cluster that maybe another one has made, or this one elsewhere. Says
+    /// what to look at where it can't get in all the same.
+    pub(super) async fn welcome(&self, cluster: &ClusterId) -> Result<String, Error> {
         if !self.ecs.security_groups.is_empty() {
-            return Ok(());
+            let groups = self.ecs.security_groups.join(", ");
+            return Ok(format!("See that {groups} let this machine in at port {PORT}."));
         }
         let there = self.own_group(cluster).await?;
+        let mut doors = Vec::new();
         for group in there.items("securityGroupInfo") {
-            self.let_client_in(group.text("groupId"), group.text("vpcId")).await?;
+            let id = group.text("groupId");
+            let client = self.let_client_in(id, group.text("vpcId")).await?;
+            doors.push(format!("{id} lets in {client}"));
         }
-        Ok(())
+        Ok(format!(
+            "The security group {} at port {PORT}. Where this machine comes from another address, name \
+             that: `ecsCluster(clientAddress = )`.",
+            doors.join(", ")
+        ))
     }
 
-    async fn let_client_in(&self, group: &str, vpc: &str) -> Result<(), Error> {
+    /// Returns who was let in.
+    async fn let_client_in(&self, group: &str, vpc: &str) -> Result<String, Error> {
         let client = self.client_network(vpc).await?;
         self.let_in(group, PORT, ("IpRanges.1.CidrIp", &client)).await?;
         if self.ecs.ssh_public_key.is_some() {
             self.let_in(group, 22, ("IpRanges.1.CidrIp", &client)).await?;
         }
-        Ok(())
+        Ok(client)
     }
 
     async fn let_in(&self, group: &str, port: u16, from: (&str, &str)) -> Result<(), Error> {

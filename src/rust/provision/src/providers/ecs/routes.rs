@@ -73,7 +73,9 @@ impl Fargate {
 
     /// Whether endpoints replace a way out.
     fn enough(&self, subnet: &str, out: Out, there: &BTreeSet<String>) -> Result<(), Error> {
-        let lacking: Vec<_> = ENDPOINTS.into_iter().filter(|end| !there.contains(*end)).collect();
+        let shell = self.ecs.execute_command.then_some("ssmmessages");
+        let wanted = ENDPOINTS.into_iter().chain(shell);
+        let lacking: Vec<_> = wanted.filter(|end| !there.contains(*end)).collect();
         if !lacking.is_empty() {
             let way = if out == Out::Internet {
                 "Say `publicIp = TRUE`: the subnet has a route to an Internet gateway. Or name \

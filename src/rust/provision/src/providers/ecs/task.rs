@@ -78,7 +78,7 @@ impl Fargate {
             path(&site.cluster)
         );
         let fetched = self.fetched_digest().await?;
-        let init = self.init(site, &role, &folder, fetched.as_deref())?;
+        let init = self.init(site, &role, &folder, fetched)?;
         let containers = [init, self.main(site, unit)?];
         let part = |name: &str| site.parts.get(name).cloned();
         let platform = RuntimePlatform::builder()
