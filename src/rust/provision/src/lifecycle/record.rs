@@ -34,6 +34,14 @@ pub(super) struct Record {
     workers: Server,
 }
 
+impl Record {
+    /// Whether the cluster is in somebody's hands although none of its instances runs: they were stopped
+    /// on purpose, or it has a Redis of its own, which waits for work without workers.
+    pub fn may_rest(&self) -> bool {
+        self.paused || self.wish.redis.is_some()
+    }
+}
+
 impl<P: Provider, D: Door> Fleet<P, D> {
     /// Keeps what another process needs to go on with the cluster.
     ///
@@ -128,7 +136,11 @@ impl<P: Provider, D: Door> Fleet<P, D> {
     }
 }
 
-async fn recall<P: Provider>(
+/// What is kept of a cluster; nothing where nothing is. Cancel-safe.
+///
+/// # Errors
+/// Those of [`Provider::recall`]; [`Error::Version`], [`Error::Damaged`].
+pub(super) async fn recall<P: Provider>(
     provider: &P,
     policy: &Policy,
     cluster: &ClusterId,

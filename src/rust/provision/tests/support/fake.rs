@@ -50,6 +50,8 @@ pub struct World {
     pub hidden: u32,
     /// Instances that stop at once, by role.
     pub fatal: Option<Role>,
+    /// What is terminated is listed as stopped from then on.
+    pub remembers: bool,
     /// Nobody joins.
     pub mute: bool,
     /// The queue does not answer.
@@ -102,6 +104,7 @@ impl Default for World {
             slow: 0,
             hidden: 0,
             fatal: None,
+            remembers: false,
             mute: false,
             deaf: false,
             shut: false,
@@ -269,8 +272,15 @@ impl Provider for Fake {
 
     async fn terminate(&self, cluster: &ClusterId, ids: &[InstanceId]) -> Result<(), Error> {
         self.point("terminate").await?;
-        let gone = |made: &Made| made.cluster == *cluster && ids.contains(&made.instance.id);
-        self.world().made.retain(|made| !gone(made));
+        let named = |made: &Made| made.cluster == *cluster && ids.contains(&made.instance.id);
+        let mut world = self.world();
+        if world.remembers {
+            for made in world.made.iter_mut().filter(|made| named(made)) {
+                made.instance.state = State::Stopped { why: "it was ended".into() };
+            }
+        } else {
+            world.made.retain(|made| !named(made));
+        }
         Ok(())
     }
 
