@@ -1,22 +1,20 @@
 //! The instances of a cluster, as the lifecycle knows them, and what it does with them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use backon::{ExponentialBuilder, Retryable};
-use rustbatch_protocol::bootstrap::{Server, VERSION, WorkerBootstrap};
+use rustbatch_protocol::bootstrap::Server;
 use rustbatch_protocol::{ClusterId, ClusterKey, WorkerId};
-use rustbatch_queue::Load;
+use rustbatch_queue::{Busy, Load};
 use tokio::sync::watch;
 
 use super::budget::Budget;
 use super::{Access, Door, Numbers, Policy, Progress, Standing, Wish};
 use crate::Error;
-use crate::provider::{
-    Bootstrap, Instance, InstanceId, Launched, Provider, Site, State, Token, Unit,
-};
+use crate::provider::{Instance, InstanceId, Provider, Site, State};
 
 /// How long the queue may take to answer, where a call of it would wait for longer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -30,8 +28,17 @@ pub(super) struct Member {
     pub launched: Instant,
     /// When its lease was last seen.
     pub seen: Option<Instant>,
+    /// Since when it has held no work, as far as it was seen.
+    pub idle: Instant,
     /// Whether it drains.
     pub leaving: bool,
+}
+
+impl Member {
+    /// One that was launched, or found, at `now`.
+    pub fn new(worker: Option<WorkerId>, now: Instant) -> Self {
+        Self { worker, launched: now, seen: None, idle: now, leaving: false }
+    }
 }
 
 /// How the cluster is reached.
@@ -61,8 +68,12 @@ pub(super) struct Fleet<P: Provider, D: Door> {
     /// Tells who uses the cluster of a new server.
     pub access: Option<watch::Sender<Access>>,
     pub members: BTreeMap<InstanceId, Member>,
+    /// Those that were ended, and that may still be listed as if they ran.
+    pub ended: HashSet<InstanceId>,
     /// How many of those that died or did not come have not been replaced.
     pub owed: u32,
+    /// How many ended because they had no work, and are not wanted before something waits.
+    pub resting: u32,
     pub budget: Budget,
     /// Why the last one died or did not come.
     pub why: String,
@@ -82,6 +93,8 @@ pub(super) struct Fleet<P: Provider, D: Door> {
     pub remembered: bool,
     /// Whether server and workers have been stopped on purpose.
     pub paused: bool,
+    /// When its life is over, in seconds since 1970; nothing where it ends with this process.
+    pub until: Option<u64>,
     /// Why nothing is replaced any more.
     pub lost: Option<String>,
     /// Closed when the start is not wanted any more.
@@ -133,7 +146,9 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             ways: None,
             access: None,
             members: BTreeMap::new(),
+            ended: HashSet::new(),
             owed: 0,
+            resting: 0,
             why: String::new(),
             quiet: None,
             mine: true,
@@ -142,6 +157,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             heard: (Instant::now(), SystemTime::now()),
             remembered: false,
             paused: false,
+            until: None,
             lost: None,
             unwanted,
             known: watch::Sender::default(),
@@ -247,62 +263,13 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         Ok(all.into_iter().map(|instance| (instance.id.clone(), instance)).collect())
     }
 
-    /// Launches workers, and knows them from then on. What comes short is owed.
+    /// Ends instances, and knows from then on that they end, however long they are listed.
     ///
     /// # Errors
-    /// Those of [`Provider::launch`]; then all are owed.
-    pub async fn hire(&mut self, n: u32, now: Instant) -> Result<(), Error> {
-        match self.launch_workers(n).await {
-            Ok(Launched { instances, short }) => {
-                let came = u32::try_from(instances.len()).unwrap_or(n);
-                for Instance { id, worker, .. } in instances {
-                    let member = Member { worker, launched: now, seen: None, leaving: false };
-                    self.members.insert(id, member);
-                }
-                self.owed = n.saturating_sub(came);
-                if let Some(why) = short {
-                    self.say(format!("{came} of {n} workers were started: {why}"));
-                    self.why = why;
-                }
-                Ok(())
-            }
-            Err(error) => {
-                self.owed = n;
-                self.why = error.to_string();
-                Err(error)
-            }
-        }
-    }
-
-    async fn launch_workers(&self, n: u32) -> Result<Launched, Error> {
-        let (Some(site), Some(ways)) = (&self.site, &self.ways) else {
-            return Err(Error::Internal("no server".into()));
-        };
-        // Those that end with this process need no limit.
-        let limit = |limit: Duration| (!site.server.lifeline).then_some(limit.as_secs());
-        let bootstrap = WorkerBootstrap {
-            version: VERSION.to_owned(),
-            cluster: self.cluster.clone(),
-            key: self.key.to_hex(),
-            worker: WorkerId::random()?,
-            server: ways.workers.clone(),
-            slots: self.wish.slots,
-            r: self.wish.r.clone(),
-            lifeline: site.server.lifeline,
-            idle_seconds: limit(self.policy.idle),
-            life_seconds: limit(self.policy.life),
-            setup: self.wish.setup.clone(),
-        };
-        let unit = Unit {
-            cpu: self.wish.cpu,
-            memory: self.wish.memory,
-            slots: self.wish.slots,
-            image: self.wish.image.clone(),
-            environment: self.wish.environment.clone(),
-            bootstrap: Bootstrap::Worker(Box::new(bootstrap)),
-        };
-        let token = Token::random()?;
-        again(&self.policy, || self.provider.launch(site, &unit, n, &token)).await
+    /// Those of [`Provider::terminate`].
+    pub async fn terminate(&mut self, ids: &[InstanceId]) -> Result<(), Error> {
+        self.ended.extend(ids.iter().cloned());
+        again(&self.policy, || self.provider.terminate(&self.cluster, ids)).await
     }
 
     /// Notes what is known of each member: its worker's name, and when it was last seen.
@@ -311,8 +278,11 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             if let Some(Instance { worker: Some(worker), .. }) = listed.get(id) {
                 member.worker = Some(worker.clone());
             }
-            let there = |name: &WorkerId| load.workers.iter().any(|busy| busy.worker == *name);
-            if member.worker.as_ref().is_some_and(there) {
+            let is = |busy: &&Busy| Some(&busy.worker) == member.worker.as_ref();
+            if let Some(busy) = load.workers.iter().find(is) {
+                if busy.held > 0 || member.seen.is_none() {
+                    member.idle = now;
+                }
                 member.seen = Some(now);
             }
         }
@@ -352,6 +322,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         (self.wish.least, self.wish.most) = (least, most.max(least));
         self.expected = self.expected.clamp(self.wish.least, self.wish.most);
         self.quiet = None;
+        self.resting = 0;
         // Nobody waits for what is not wanted any more.
         self.owed = self.owed.min(self.expected);
     }

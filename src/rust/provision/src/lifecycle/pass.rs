@@ -24,6 +24,10 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         if self.paused {
             return Ok(());
         }
+        // Its instances end by themselves, and none takes their place.
+        if let Some(why) = self.life_is_over(now) {
+            return self.end(why);
+        }
         let listed = self.listed().await?;
         if let Some(why) = self.server_lost(&listed, now) {
             return self.without_server(why, &listed, now).await;
@@ -45,33 +49,32 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         self.expected = self.demand(&load, now);
         self.mine = mine;
         if !mine {
-            self.members.retain(|id, _| listed.get(id).is_some_and(|i| !i.state.has_stopped()));
+            self.forget(&listed, now);
             return Ok(());
         }
         self.clear(&listed, &load, now).await?;
-        let here = self.staying();
-        if here < self.expected {
-            self.grow(self.expected - here, now).await
+        let (here, needed) = (self.staying(), self.needed(&load));
+        if here < needed {
+            self.grow(needed - here, now).await
         } else {
-            self.shrink(here - self.expected, &load).await
+            self.shrink(here - needed, &load).await
         }
     }
 
     /// How many members do not leave.
-    fn staying(&self) -> u32 {
+    pub fn staying(&self) -> u32 {
         let staying = self.members.values().filter(|member| !member.leaving).count();
         u32::try_from(staying).unwrap_or(u32::MAX)
     }
 
     /// Instances that carry our tag and that nobody knows were launched by a call whose answer was
-    /// lost.
-    fn adopt(&mut self, listed: &HashMap<InstanceId, Instance>, now: Instant) {
+    /// lost, unless they were ended: some run on for a while.
+    pub fn adopt(&mut self, listed: &HashMap<InstanceId, Instance>, now: Instant) {
+        self.ended.retain(|id| listed.get(id).is_some_and(|i| !i.state.has_stopped()));
         for (id, instance) in listed {
-            let stopped = instance.state.has_stopped();
-            if instance.role == Role::Worker && !stopped && !self.members.contains_key(id) {
-                let worker = instance.worker.clone();
-                let member = Member { worker, launched: now, seen: None, leaving: false };
-                self.members.insert(id.clone(), member);
+            let known = self.members.contains_key(id) || self.ended.contains(id);
+            if instance.role == Role::Worker && !instance.state.has_stopped() && !known {
+                self.members.insert(id.clone(), Member::new(instance.worker.clone(), now));
                 self.owed = self.owed.saturating_sub(1);
             }
         }
@@ -97,16 +100,21 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             return Ok(());
         }
         let ids: Vec<_> = gone.iter().map(|(id, _)| id.clone()).collect();
-        again(&self.policy, || self.provider.terminate(&self.cluster, &ids)).await?;
+        self.terminate(&ids).await?;
         let register = self.register()?;
         for (id, why) in gone {
-            let Some(Member { worker, leaving, .. }) = self.members.remove(&id) else { continue };
-            if let Some(worker) = worker {
+            let Some(member) = self.members.remove(&id) else { continue };
+            let idle = self.was_idle(&member, now);
+            if let Some(worker) = member.worker {
                 // Where that fails, its lease runs out.
                 let why = why.as_deref().unwrap_or_default();
                 let _ = self.heard(register.bury(&worker, why)).await;
             }
-            if let Some(why) = why.filter(|_| !leaving) {
+            let Some(why) = why.filter(|_| !member.leaving) else { continue };
+            if idle {
+                self.resting += 1;
+                self.say("a worker has ended for want of work".into());
+            } else {
                 self.owed += 1;
                 self.say(format!("a worker was lost: {why}"));
                 self.why = why;
@@ -155,7 +163,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
     }
 
     /// From now on nothing is replaced.
-    fn end(&mut self, why: String) -> Result<(), Error> {
+    pub fn end(&mut self, why: String) -> Result<(), Error> {
         self.say(format!("the cluster is lost: {why}"));
         self.lost = Some(why.clone());
         self.tell(Standing::Lost(why.clone()));
@@ -180,7 +188,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         let (drain, end): (Vec<_>, Vec<_>) = order.into_iter().partition(|(joined, ..)| *joined);
         let end: Vec<_> = end.into_iter().map(|(_, _, id)| id).collect();
         if !end.is_empty() {
-            again(&self.policy, || self.provider.terminate(&self.cluster, &end)).await?;
+            self.terminate(&end).await?;
             self.members.retain(|id, _| !end.contains(id));
         }
         let drain: Vec<_> = drain.into_iter().map(|(_, _, id)| id).collect();
@@ -231,10 +239,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         listed: &HashMap<InstanceId, Instance>,
         now: Instant,
     ) -> Result<(), Error> {
-        if self.is_taken_down(now).await? {
-            return self.end("it was stopped by another R session, or a clean-up".into());
-        }
-        if self.catch_up(listed).await? {
+        if self.catch_up(listed, now).await? {
             return Ok(());
         }
         let bereft = *self.bereft.get_or_insert(now);
@@ -258,7 +263,9 @@ impl<P: Provider, D: Door> Fleet<P, D> {
                 Some(format!("the server {id} is gone"))
             }
             // It has been replaced.
-            None if listed.values().any(serves) => Some(format!("the server {id} is gone")),
+            None if listed.values().any(|i| self.serves_now(i)) => {
+                Some(format!("the server {id} is gone"))
+            }
             _ => None,
         }
     }
@@ -275,10 +282,10 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             Grant::Spent => return self.give_up(),
         }
         let old: Vec<_> = self.listed().await?.into_keys().collect();
-        again(&self.policy, || self.provider.terminate(&self.cluster, &old)).await?;
+        self.terminate(&old).await?;
         self.members.clear();
         (self.server, self.ways) = (None, None);
-        let access = match self.raise_anew().await {
+        let access = match self.raise_anew(now).await {
             Ok(access) => access,
             Err(error) => {
                 // The next look ends what was begun, and tries again.
@@ -300,13 +307,14 @@ impl<P: Provider, D: Door> Fleet<P, D> {
 
     /// As [`Fleet::raise`], where another client may have removed what was around the instances: this one
     /// may have slept for so long that the cluster had ended.
-    async fn raise_anew(&mut self) -> Result<Access, Error> {
+    async fn raise_anew(&mut self, now: Instant) -> Result<Access, Error> {
         self.site = Some(again(&self.policy, || self.provider.prepare(&self.cluster)).await?);
-        self.raise().await
+        self.raise(now).await
     }
-}
 
-/// Whether it is a server that has not stopped.
-fn serves(instance: &Instance) -> bool {
-    instance.role == Role::Server && !instance.state.has_stopped()
+    /// Whether it is a server that has not stopped, and was not ended.
+    fn serves_now(&self, instance: &Instance) -> bool {
+        let Instance { id, role, state, .. } = instance;
+        *role == Role::Server && !state.has_stopped() && !self.ended.contains(id)
+    }
 }

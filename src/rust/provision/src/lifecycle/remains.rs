@@ -1,14 +1,16 @@
 //! What there is of all clusters of a provider.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustbatch_protocol::ClusterId;
 
 use super::fleet::again;
+use super::record::recall;
 use super::{Policy, Progress};
 use crate::Error;
-use crate::provider::{ClusterRecord, Provider, Report};
+use crate::provider::{ClusterRecord, InstanceId, Provider, Report};
 
 /// How old a cluster is at least of which it is taken for granted that nobody starts it any more.
 const YOUNG: Duration = Duration::from_secs(600);
@@ -49,27 +51,25 @@ pub(super) fn clear<P: Provider>(
     progress: Progress,
 ) {
     tokio::spawn(async move {
-        let Ok(records) = find(&*provider, &policy).await else { return };
-        if let Some((name, _)) = own.as_str().rsplit_once('-') {
-            let same = |record: &&ClusterRecord| {
-                record.cluster != own && record.instances > 0 && is_called(&record.cluster, name)
-            };
-            let same: Vec<_> = records.iter().filter(same).map(|r| r.cluster.as_str()).collect();
-            if !same.is_empty() {
-                progress
-                    .say(format!("there are other clusters called {name}: {}", same.join(", ")));
-            }
-        }
+        let Ok(mut records) = find(&*provider, &policy).await else { return };
+        records.retain(|record| record.cluster != own);
+        name_others(&records, &own, &progress);
         let start = YOUNG.max(policy.server + policy.join);
         let now = SystemTime::now();
+        let old = |record: &ClusterRecord| record.age(now).is_some_and(|age| age > start);
+        let still = records.into_iter().filter(|record| record.instances == 0 && old(record));
+        let still = still.map(|record| record.cluster).collect();
+        let first = deserted(&*provider, &policy, still).await;
+        if first.is_empty() {
+            return;
+        }
+        // A client that finds its server lost may wait for another one to replace it, and what is
+        // launched then may not be listed at once.
+        tokio::time::sleep(policy.silent + policy.unlisted).await;
+        let second = deserted(&*provider, &policy, first.keys().cloned().collect()).await;
         let mut gone = Vec::new();
-        for ClusterRecord { cluster, .. } in records.into_iter().filter(|record| {
-            let old = record.age(now).is_some_and(|age| age > start);
-            old && record.instances == 0 && record.cluster != own
-        }) {
-            if let Ok(true) = has_ended(&*provider, &policy, &cluster).await
-                && again(&policy, || provider.destroy(&cluster)).await.is_ok()
-            {
+        for (cluster, _) in first.iter().filter(|(id, all)| second.get(*id) == Some(*all)) {
+            if again(&policy, || provider.destroy(cluster)).await.is_ok() {
                 gone.push(cluster.to_string());
             }
         }
@@ -80,19 +80,48 @@ pub(super) fn clear<P: Provider>(
     });
 }
 
-/// Whether all instances of a cluster have stopped by themselves, or it never had any. One without
-/// instances that has a record is in somebody's hands: they were stopped for a while, its server is
-/// being replaced, or it has Redis elsewhere and no workers for the moment.
-async fn has_ended<P: Provider>(
+/// Says which other clusters of the name of `own` run: they may be forgotten ones.
+fn name_others(records: &[ClusterRecord], own: &ClusterId, progress: &Progress) {
+    let Some((name, _)) = own.as_str().rsplit_once('-') else { return };
+    let same = |record: &&ClusterRecord| record.instances > 0 && is_called(&record.cluster, name);
+    let same: Vec<_> = records.iter().filter(same).map(|r| r.cluster.as_str()).collect();
+    if !same.is_empty() {
+        progress.say(format!("there are other clusters called {name}: {}", same.join(", ")));
+    }
+}
+
+/// Those of these clusters of which nothing runs and that nobody keeps so on purpose, each with the
+/// instances that are still listed. One that can't be looked at is none of them.
+async fn deserted<P: Provider>(
+    provider: &P,
+    policy: &Policy,
+    clusters: Vec<ClusterId>,
+) -> BTreeMap<ClusterId, BTreeSet<InstanceId>> {
+    let mut found = BTreeMap::new();
+    for cluster in clusters {
+        if let Ok(Some(stopped)) = stopped(provider, policy, &cluster).await {
+            found.insert(cluster, stopped);
+        }
+    }
+    found
+}
+
+/// The instances of a cluster where all of them have stopped by themselves, or it never had any.
+///
+/// # Errors
+/// Those of the provider; [`Error::Version`] and [`Error::Damaged`]: who has written such a record may
+/// have stopped them on purpose.
+async fn stopped<P: Provider>(
     provider: &P,
     policy: &Policy,
     cluster: &ClusterId,
-) -> Result<bool, Error> {
+) -> Result<Option<BTreeSet<InstanceId>>, Error> {
     let all = again(policy, || provider.instances(cluster)).await?;
-    if all.is_empty() {
-        return Ok(again(policy, || provider.recall(cluster)).await?.is_none());
+    if !all.iter().all(|instance| instance.state.has_stopped()) {
+        return Ok(None);
     }
-    Ok(all.iter().all(|instance| instance.state.has_stopped()))
+    let meant = recall(provider, policy, cluster).await?.is_some_and(|record| record.may_rest());
+    Ok((!meant).then(|| all.into_iter().map(|instance| instance.id).collect()))
 }
 
 /// Whether a cluster was given this name.

@@ -4,6 +4,8 @@
 
 #[path = "../support/fake.rs"]
 mod fake;
+mod idle;
+mod life;
 mod others;
 mod pass;
 mod remains;

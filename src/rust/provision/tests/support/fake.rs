@@ -50,6 +50,12 @@ pub struct World {
     pub hidden: u32,
     /// Instances that stop at once, by role.
     pub fatal: Option<Role>,
+    /// How many servers more stop before they run, for a reason that may pass.
+    pub stillborn: u32,
+    /// What is terminated is listed as stopped from then on.
+    pub remembers: bool,
+    /// For how many looks what is terminated is still listed as running.
+    pub lingers: u32,
     /// Nobody joins.
     pub mute: bool,
     /// The queue does not answer.
@@ -84,7 +90,11 @@ pub struct Made {
     pub token: Token,
     /// Where it was told that the server is.
     pub server: Option<Address>,
+    /// For how many seconds it was told to live.
+    pub life: Option<u64>,
     looks: u32,
+    /// Once it is terminated, for how many looks more it runs.
+    pub ends: Option<u32>,
 }
 
 impl Default for World {
@@ -102,6 +112,9 @@ impl Default for World {
             slow: 0,
             hidden: 0,
             fatal: None,
+            stillborn: 0,
+            remembers: false,
+            lingers: 0,
             mute: false,
             deaf: false,
             shut: false,
@@ -143,13 +156,29 @@ impl World {
         nothing && self.strangers == [STRANGER]
     }
 
+    /// What is terminated ends, when its time has come.
+    fn end(&mut self) {
+        let over = |made: &Made| made.ends == Some(0);
+        if self.remembers {
+            for made in self.made.iter_mut().filter(|made| over(made)) {
+                made.instance.state = State::Stopped { why: "it was ended".into() };
+            }
+        } else {
+            self.made.retain(|made| !over(made));
+        }
+    }
+
     fn look(&mut self, cluster: &ClusterId) -> Vec<Instance> {
-        let World { made, slow, hidden, fatal, drained, held, .. } = self;
+        let World { made, slow, hidden, fatal, stillborn, drained, held, .. } = self;
         let mut listed = Vec::new();
-        for Made { instance, looks, .. } in made.iter_mut().filter(|m| m.cluster == *cluster) {
+        for Made { instance, looks, ends, .. } in made.iter_mut().filter(|m| m.cluster == *cluster)
+        {
             *looks += 1;
             let starts = matches!(instance.state, State::Starting { .. });
-            if starts && *fatal == Some(instance.role) {
+            if starts && instance.role == Role::Server && *stillborn > 0 {
+                *stillborn -= 1;
+                instance.state = State::Stopped { why: "the role is not known yet".into() };
+            } else if starts && *fatal == Some(instance.role) {
                 instance.state = State::Stopped { why: format!("no {} today", instance.role) };
             } else if starts && *looks > *slow {
                 instance.state = State::Running;
@@ -161,7 +190,9 @@ impl World {
             if *looks > *hidden {
                 listed.push(instance.clone());
             }
+            *ends = ends.map(|looks| looks.saturating_sub(1));
         }
+        self.end();
         listed
     }
 }
@@ -246,12 +277,22 @@ impl Provider for Fake {
                 let state = State::Starting { doing: "pulling the image".into() };
                 let worker = (role == Role::Worker).then_some(name);
                 let instance = Instance { id, role, worker, state };
-                let server = match &unit.bootstrap {
-                    Bootstrap::Worker(told) => Some(told.server.address.clone()),
-                    Bootstrap::Server(_) => None,
+                let (server, life) = match &unit.bootstrap {
+                    Bootstrap::Worker(told) => {
+                        (Some(told.server.address.clone()), told.life_seconds)
+                    }
+                    Bootstrap::Server(told) => (None, told.life_seconds),
                 };
                 let (cluster, token) = (site.cluster.clone(), token.clone());
-                world.made.push(Made { cluster, instance, token, server, looks: 0 });
+                world.made.push(Made {
+                    cluster,
+                    instance,
+                    token,
+                    server,
+                    life,
+                    looks: 0,
+                    ends: None,
+                });
             }
         }
         self.point(format!("after launching a {role}")).await?;
@@ -267,10 +308,19 @@ impl Provider for Fake {
         Ok(self.world().look(cluster))
     }
 
+    fn may_pass(&self, why: &str) -> bool {
+        why.contains("not known yet")
+    }
+
     async fn terminate(&self, cluster: &ClusterId, ids: &[InstanceId]) -> Result<(), Error> {
         self.point("terminate").await?;
-        let gone = |made: &Made| made.cluster == *cluster && ids.contains(&made.instance.id);
-        self.world().made.retain(|made| !gone(made));
+        let named = |made: &Made| made.cluster == *cluster && ids.contains(&made.instance.id);
+        let mut world = self.world();
+        let lingers = world.lingers;
+        for made in world.made.iter_mut().filter(|made| named(made)) {
+            made.ends.get_or_insert(if made.instance.state.has_stopped() { 0 } else { lingers });
+        }
+        world.end();
         Ok(())
     }
 
