@@ -75,6 +75,12 @@ pub trait Provider: Send + Sync + 'static {
         false
     }
 
+    /// Why a cluster may cost no more than it has cost, as of the last look at its instances: then they are
+    /// ended.
+    fn overspent(&self, _cluster: &ClusterId) -> Option<String> {
+        None
+    }
+
     /// Ends instances and forgets them, where that is the provider's to do. What has ended, is unknown
     /// or another cluster's is left alone.
     ///

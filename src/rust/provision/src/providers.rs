@@ -232,21 +232,21 @@ pub fn wish(spec: &Spec, programs: &Programs) -> (Wish, Policy) {
 macro_rules! each {
     ($place:expr, $provider:ident => $call:expr) => {
         match $place {
-            Place::Local($provider) => $call.await,
-            Place::Docker($provider) => $call.await,
+            Place::Local($provider) => $call,
+            Place::Docker($provider) => $call,
             #[cfg(feature = "ecs")]
-            Place::Ecs($provider) => $call.await,
+            Place::Ecs($provider) => $call,
         }
     };
 }
 
 impl Provider for Place {
     async fn check(&self) -> Result<Plan, Error> {
-        each!(self, p => p.check())
+        each!(self, p => p.check().await)
     }
 
     async fn prepare(&self, cluster: &ClusterId) -> Result<Site, Error> {
-        each!(self, p => p.prepare(cluster))
+        each!(self, p => p.prepare(cluster).await)
     }
 
     async fn launch(
@@ -256,32 +256,31 @@ impl Provider for Place {
         n: u32,
         token: &Token,
     ) -> Result<Launched, Error> {
-        each!(self, p => p.launch(site, unit, n, token))
+        each!(self, p => p.launch(site, unit, n, token).await)
     }
 
     async fn instances(&self, cluster: &ClusterId) -> Result<Vec<Instance>, Error> {
-        each!(self, p => p.instances(cluster))
+        each!(self, p => p.instances(cluster).await)
     }
 
     async fn changed(&self) {
-        each!(self, p => p.changed());
+        each!(self, p => p.changed().await);
     }
 
     fn may_pass(&self, why: &str) -> bool {
-        match self {
-            Place::Local(provider) => provider.may_pass(why),
-            Place::Docker(provider) => provider.may_pass(why),
-            #[cfg(feature = "ecs")]
-            Place::Ecs(provider) => provider.may_pass(why),
-        }
+        each!(self, p => p.may_pass(why))
+    }
+
+    fn overspent(&self, cluster: &ClusterId) -> Option<String> {
+        each!(self, p => p.overspent(cluster))
     }
 
     async fn terminate(&self, cluster: &ClusterId, ids: &[InstanceId]) -> Result<(), Error> {
-        each!(self, p => p.terminate(cluster, ids))
+        each!(self, p => p.terminate(cluster, ids).await)
     }
 
     async fn endpoint(&self, cluster: &ClusterId, server: &InstanceId) -> Result<Endpoint, Error> {
-        each!(self, p => p.endpoint(cluster, server))
+        each!(self, p => p.endpoint(cluster, server).await)
     }
 
     async fn logs(
@@ -290,22 +289,22 @@ impl Provider for Place {
         id: &InstanceId,
         query: &LogQuery,
     ) -> Result<Logs, Error> {
-        each!(self, p => p.logs(cluster, id, query))
+        each!(self, p => p.logs(cluster, id, query).await)
     }
 
     async fn remember(&self, site: &Site, record: &Zeroizing<Vec<u8>>) -> Result<(), Error> {
-        each!(self, p => p.remember(site, record))
+        each!(self, p => p.remember(site, record).await)
     }
 
     async fn recall(&self, cluster: &ClusterId) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
-        each!(self, p => p.recall(cluster))
+        each!(self, p => p.recall(cluster).await)
     }
 
     async fn find(&self) -> Result<Vec<ClusterRecord>, Error> {
-        each!(self, p => p.find())
+        each!(self, p => p.find().await)
     }
 
     async fn destroy(&self, cluster: &ClusterId) -> Result<Report, Error> {
-        each!(self, p => p.destroy(cluster))
+        each!(self, p => p.destroy(cluster).await)
     }
 }

@@ -29,6 +29,10 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             return self.end(why);
         }
         let listed = self.listed().await?;
+        if let Some(why) = self.provider.overspent(&self.cluster) {
+            self.terminate(&listed.into_keys().collect::<Vec<_>>()).await?;
+            return self.end(why);
+        }
         if let Some(why) = self.server_lost(&listed, now) {
             return self.without_server(why, &listed, now).await;
         }

@@ -188,6 +188,15 @@ impl Provider for Fargate {
         Ok(instances)
     }
 
+    fn may_pass(&self, why: &str) -> bool {
+        let asked = ["AccessDenied", "ResourceInitializationError", "nable to assume the role"];
+        self.has_young_role() && asked.iter().any(|words| why.contains(words))
+    }
+
+    fn overspent(&self, cluster: &ClusterId) -> Option<String> {
+        self.overspent_budget(cluster)
+    }
+
     async fn terminate(&self, cluster: &ClusterId, ids: &[InstanceId]) -> Result<(), Error> {
         let named = |id: &str| ids.iter().any(|named| named.0 == id);
         self.stop_tasks(cluster, named).await.map(drop)

@@ -33,7 +33,10 @@ async fn a_loop_on_four_tasks_is_right_and_its_cluster_leaves_nothing() {
     assert_eq!(server.worker, None);
     let hint = provider.endpoint(&cluster, &server.id).await.expect("an endpoint").hint;
     let hint = hint.expect("what to look at");
-    assert!(hint.contains("sg-") && hint.contains("/32") && hint.contains("clientAddress"), "{hint}");
+    assert!(
+        hint.contains("sg-") && hint.contains("/32") && hint.contains("clientAddress"),
+        "{hint}"
+    );
     let cost = provider.cost(&cluster).await.expect("a cost");
     // A server of 256 and 512, four workers of 256 and 1024, and five addresses.
     assert!((cost.per_hour - 0.095_602_5).abs() < 1e-9, "{cost:?}");

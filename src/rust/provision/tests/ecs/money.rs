@@ -83,3 +83,34 @@ async fn no_more_are_started_than_an_hour_may_cost() {
     assert_eq!(cloud.tasks(&up.access().cluster).len(), 3);
     up.stop().await.expect("an end");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_workers_than_were_planned_do_not_cost_more_in_all() {
+    let Some(cloud) = Cloud::new() else { return };
+    cloud.tell("ghosts", &json!({}));
+    // A task costs a minute at least: one worker more than planned is too much at once.
+    let most = (SERVER + 1.5 * WORKER) / 60.0;
+    let ecs = Ecs { workers: 1, max_cost: Some(most), ..cloud.ecs("none") };
+    let provider = Arc::new(cloud.provider(ecs).await);
+    let door = Queue { of: Arc::clone(&provider), joins: true };
+    let start = lifecycle::start(
+        Arc::clone(&provider),
+        door,
+        wish("money", 1),
+        policy(),
+        Progress::default(),
+    );
+    let up = start.await.expect("a cluster");
+    up.pass(Instant::now()).await.expect("there is money");
+    up.resize(2, 2).await.expect("a size");
+    let cluster = up.access().cluster;
+    cloud
+        .until("the end", async || {
+            let _ = up.pass(Instant::now()).await;
+            cloud.tasks(&cluster).is_empty()
+        })
+        .await;
+    let error = up.pass(Instant::now()).await.expect_err("it has ended").to_string();
+    assert!(error.contains("`maxCost`"), "{error}");
+    assert_eq!(up.stop().await.expect("an end").left, []);
+}

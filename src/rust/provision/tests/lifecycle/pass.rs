@@ -375,3 +375,18 @@ async fn cleanup_removes_by_tag_what_is_named_and_nothing_that_has_begun_since()
     kept.stop().await.expect("an end");
     assert!(fake.world().is_empty());
 }
+
+#[tokio::test]
+async fn a_cluster_that_has_cost_what_it_may_ends() {
+    let fake = Fake::default();
+    let (up, now) = stands(&fake, 2).await;
+    fake.world().overspent = true;
+    let error = up.pass(now).await.expect_err("the end").to_string();
+    assert!(error.contains("it has cost 2 dollars"), "{error}");
+    assert_eq!(fake.world().alive(Role::Server).len() + workers(&fake).len(), 0);
+    assert!(matches!(up.access().standing, Standing::Lost(_)));
+    // Nothing is replaced.
+    up.pass(now + Duration::from_secs(60)).await.expect_err("it has ended");
+    assert_eq!(workers(&fake).len(), 0);
+    up.stop().await.expect("an end");
+}

@@ -52,6 +52,8 @@ pub struct World {
     pub fatal: Option<Role>,
     /// How many servers more stop before they run, for a reason that may pass.
     pub stillborn: u32,
+    /// Whether clusters have cost what they may.
+    pub overspent: bool,
     /// What is terminated is listed as stopped from then on.
     pub remembers: bool,
     /// For how many looks what is terminated is still listed as running.
@@ -113,6 +115,7 @@ impl Default for World {
             hidden: 0,
             fatal: None,
             stillborn: 0,
+            overspent: false,
             remembers: false,
             lingers: 0,
             mute: false,
@@ -310,6 +313,10 @@ impl Provider for Fake {
 
     fn may_pass(&self, why: &str) -> bool {
         why.contains("not known yet")
+    }
+
+    fn overspent(&self, _: &ClusterId) -> Option<String> {
+        self.world().overspent.then(|| "it has cost 2 dollars, and may cost 1".to_owned())
     }
 
     async fn terminate(&self, cluster: &ClusterId, ids: &[InstanceId]) -> Result<(), Error> {

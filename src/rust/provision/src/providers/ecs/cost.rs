@@ -58,6 +58,14 @@ impl Fargate {
         entries.fold(Cost { limit: self.ecs.max_cost, ..Cost::default() }, add)
     }
 
+    /// Why a cluster may cost no more, as of the last look at its tasks. What is launched has a life that
+    /// ends with the money, but how many there would be was not known.
+    pub(super) fn overspent_budget(&self, cluster: &ClusterId) -> Option<String> {
+        let Cost { so_far, limit, .. } = self.known_cost(cluster);
+        let most = limit.filter(|most| so_far >= *most)?;
+        Some(format!("it has cost {so_far:.2} dollars, and `maxCost` is {most}"))
+    }
+
     /// What a task has cost, and costs.
     pub(super) fn spent_on(&self, task: &Task) -> (String, Entry) {
         let number = |text: Option<&str>| text.and_then(|text| text.parse().ok()).unwrap_or(0);
