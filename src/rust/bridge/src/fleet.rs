@@ -138,7 +138,7 @@ fn clusters_remove(ids: Robj, wanted: Robj, programs: Robj) -> Robj {
         let ids = values::texts_of(&ids)?.into_iter().map(|id| id.parse());
         let ids = ids.collect::<std::result::Result<Vec<ClusterId>, _>>().map_err(Error::from)?;
         let report = runtime::run(async move {
-            Ok(lifecycle::cleanup(&place.await?, &Policy::default(), &ids).await)
+            Ok::<_, Error>(lifecycle::cleanup(&place.await?, &Policy::default(), &ids).await)
         })?;
         let left: Vec<_> = report.left.iter().map(|(what, why)| format!("{what}: {why}")).collect();
         values::named_list(&[
