@@ -249,14 +249,8 @@ impl Slot {
         }
         // Chunks are sized by the time that their tasks take, not by that of the preparations.
         let started = Instant::now();
-        let asking = async {
-            if sent {
-                evaluator.listen(cancel).await
-            } else {
-                evaluator.ask(ToR::Chunk, &parts, cancel).await
-            }
-        };
-        let answer = relay(queue, leased, told, asking).await?;
+        let chunk = (!sent).then_some(&parts[..]);
+        let answer = run_chunk(evaluator, queue, work, told, chunk).await?;
         match answer.kind {
             FromR::Done => Ok(Answered {
                 make: Report::Values,
@@ -271,30 +265,44 @@ impl Slot {
     }
 }
 
-/// Waits for R's answer, and passes on what the tasks say before it: all, unless nobody listens any more.
-async fn relay(
+/// Has R run a chunk, where it has not been sent already, and passes on what its tasks say: all, unless
+/// it is cancelled. While what is said waits for Redis, a death is seen and a cancel heard.
+async fn run_chunk(
+    evaluator: &mut Evaluator,
     queue: &WorkerQueue,
-    leased: &Leased,
-    mut told: mpsc::UnboundedReceiver<Vec<u8>>,
-    asking: impl Future<Output = Result<Answer, Fault>>,
+    work: &Work,
+    told: mpsc::Receiver<Vec<u8>>,
+    parts: Option<&[&[u8]]>,
 ) -> Result<Answer, Fault> {
-    // What can't be told is not worth a chunk that is half done.
-    let tell = async |said: Vec<u8>| drop(queue.signal(leased, &said).await);
-    let mut asking = std::pin::pin!(asking);
-    let answer = loop {
+    let mut passing = std::pin::pin!(pass_on(queue, &work.leased, told));
+    let answer = {
+        let mut asking = std::pin::pin!(async {
+            match parts {
+                Some(parts) => evaluator.ask(ToR::Chunk, parts, &work.cancel).await,
+                None => evaluator.listen(&work.cancel).await,
+            }
+        });
         tokio::select! {
             biased;
-            Some(said) = told.recv() => tell(said).await,
-            answer = &mut asking => break answer,
+            answer = &mut asking => answer,
+            // Never: the evaluator holds the other end.
+            () = &mut passing => asking.await,
         }
     };
     // The answer may have come together with what was said last.
-    while !matches!(answer, Err(Fault::Cancelled))
-        && let Ok(said) = told.try_recv()
-    {
-        tell(said).await;
+    if !matches!(answer, Err(Fault::Cancelled)) {
+        evaluator.hush();
+        cancellable(&work.cancel, passing).await?;
     }
     answer
+}
+
+/// Tells the client what a chunk's tasks say, until they say no more. What can't be told is not worth
+/// a chunk that is half done.
+async fn pass_on(queue: &WorkerQueue, leased: &Leased, mut told: mpsc::Receiver<Vec<u8>>) {
+    while let Some(said) = told.recv().await {
+        let _ = queue.signal(leased, &said).await;
+    }
 }
 
 /// What R answered.

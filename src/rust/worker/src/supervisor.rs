@@ -85,7 +85,9 @@ pub async fn work(bootstrap: WorkerBootstrap) -> Result<(), Failed> {
     let folder = Folder::new(&bootstrap.worker)?;
     let limits = Limits {
         idle: bootstrap.idle_seconds.map(Duration::from_secs),
-        end: bootstrap.life_seconds.map(|life| Instant::now() + Duration::from_secs(life)),
+        end: bootstrap
+            .life_seconds
+            .and_then(|life| Instant::now().checked_add(Duration::from_secs(life))),
     };
     let mut lifeline = Lifeline::new(bootstrap.lifeline)?;
     let library = folder.path().join("library");
@@ -320,7 +322,7 @@ impl Supervisor {
             return Ok(queue.settle(&settlement, self.room(), &self.entries()).await?.1);
         };
         queue.release(leased).await?;
-        self.rest = Some(Instant::now() + pause);
+        self.rest = self.rest.max(Some(Instant::now() + pause));
         Ok(Vec::new())
     }
 
