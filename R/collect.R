@@ -175,7 +175,9 @@ event_values <- function(event) {
     # No task can run there, and each is told so.
     uninstalled = list(values = rep(list(uninstalled_error(event)), length(event$tasks))),
     lost = list(values = list(lost_error(event))),
-    too_large = list(values = list(too_large_error(event)))
+    too_large = list(values = list(too_large_error(event))),
+    # The cause is the worker's, so no task is told apart.
+    given_up = list(values = rep(list(given_up_error(event)), length(event$tasks)))
   )
 }
 
@@ -238,6 +240,17 @@ too_large_error <- function(event) {
       "* Raise its `maxmemory`, or let the task save its value and return the file's name."
     ),
     c(sizes, event[c("worker", "attempt")])
+  )
+}
+
+# A task that its worker could not run, or whose end it could not tell.
+given_up_error <- function(event) {
+  failure_condition(
+    "given_up", paste0(
+      "the worker gave the task up: ", event$report, "\n",
+      "* Is its machine short of disk, memory or open files? Its log may say more."
+    ),
+    c(list(why = event$report), event[c("worker", "attempt")])
   )
 }
 

@@ -236,3 +236,15 @@ test_that("a task whose host was lost each time is an error that says so", {
   expect_identical(value$why, "it was evicted")
   expect_identical(value$worker, "w1")
 })
+
+test_that("a chunk that its worker gave up is an error of each of its tasks that says why", {
+  event <- list(
+    kind = "given_up", report = "no room on the disk", tasks = c(4, 5), worker = "w1", attempt = 3L
+  )
+  values <- event_values(event)$values
+  expect_length(values, 2L)
+  expect_s3_class(values[[2]], c("rustBatch_error_given_up", "rustBatch_error"))
+  expect_match(conditionMessage(values[[2]]), "gave the task up: no room on the disk\n", fixed = TRUE)
+  expect_identical(values[[2]]$why, "no room on the disk")
+  expect_identical(values[[2]]$worker, "w1")
+})

@@ -132,3 +132,36 @@ test_as_user("a warning says in how many tasks it came", {
   said <- signals(foreach(i = 1:2) %dopar% for (k in 1:5) warning("w"))
   expect_identical(said, "warning: w (in 2 tasks)")
 })
+
+test_as_user("what a chunk prints beyond 4 MiB is cut and counted, and the loop goes on", {
+  local_cluster(1)
+  values <- NULL
+  printed <- capture.output(said <- signals(
+    values <- foreach(i = 1:1000, .combine = c, .options.rustBatch = chunks_of(1000)) %dopar% {
+      cat(strrep("x", 20000))
+      message(i)
+      i
+    }
+  ))
+  expect_identical(values, 1:1000)
+  expect_identical(said, paste("message:", 1:1000))
+  note <- "^\\[([0-9]+) more bytes of task output were cut\\]$"
+  noted <- grepl(note, printed)
+  cut <- sum(as.numeric(sub(note, "\\1", printed[noted])))
+  kept <- sum(nchar(printed[!noted]))
+  expect_identical(kept + cut, 2e7)
+  expect_true(kept > 3.9 * 2^20 && kept <= 4 * 2^20)
+})
+
+test_as_user("what a command prints after its loop is no other loop's", {
+  local_cluster(1)
+  go <- tempfile("go-")
+  command <- sprintf(
+    "(while [ ! -e '%s' ]; do sleep 0.02; done; echo late; touch '%s.done') &", go, go
+  )
+  none <- foreach(1) %dopar% system(command)
+  file.create(go)
+  expect_true(wait_until(file.exists(paste0(go, ".done")), 5))
+  printed <- capture.output(none <- foreach(1) %dopar% cat("mine\n"))
+  expect_identical(printed, "mine")
+})

@@ -261,6 +261,7 @@ impl Loop {
                 ("size", values::doubles(&[*size as f64])?),
                 ("limit", values::doubles(&[*limit as f64])?),
             ])?,
+            Report::GivenUp(why) => values::text(&why.replace('\0', ""))?,
             Report::Crashed(cause) => values::named_list(&[
                 ("message", values::text(&cause.words())?),
                 ("signal", number(cause.signal)?),
@@ -294,6 +295,7 @@ fn kind(outcome: &Outcome) -> &'static str {
         Report::Uninstalled(_) => "uninstalled",
         Report::Lost(..) => "lost",
         Report::TooLarge { .. } => "too_large",
+        Report::GivenUp(_) => "given_up",
     }
 }
 

@@ -49,6 +49,8 @@ pub enum Report {
         /// How much memory Redis may use, in bytes.
         limit: u64,
     },
+    /// The worker could not run the chunk, however often it tried, or not say what came of it; why.
+    GivenUp(String),
 }
 
 /// Why an R process died.

@@ -35,7 +35,8 @@ const MOST_BYTES: f64 = (4 << 20) as f64;
 /// memory needs no more than this; one chunk is always allowed.
 const WINDOW_BYTES: usize = 256 << 20;
 
-/// How fast old measurements fade: a new chunk counts as much as the nine before it together fade.
+/// Weight of all earlier chunks is multiplied by this at each new one: a moving average over about
+/// ten.
 const FADE: f64 = 0.9;
 
 /// Sizes the chunks of one job.

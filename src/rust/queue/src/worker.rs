@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use redis::Pipeline;
 use rustbatch_protocol::bootstrap::Server;
 use rustbatch_protocol::{
-    Binding, BlobRef, ClientId, JobId, Keys, Kind, Outcome, Payload, Seal, WorkerId, blob::INLINE,
-    encode,
+    Binding, BlobRef, ClientId, JobId, Keys, Kind, Outcome, Payload, Report, Seal, WorkerId,
+    blob::INLINE, encode,
 };
 
 use crate::lease::{Leased, Settlement, Verdict, Wake};
@@ -124,7 +124,7 @@ impl WorkerQueue {
     /// `held` no longer names what is settled. Says also whether the outcome was the first.
     ///
     /// # Errors
-    /// Those of [`Link::call`]; [`Error::Protocol`] when the outcome cannot be sealed.
+    /// Those of [`Link::call`].
     pub async fn settle(
         &self,
         settlement: &Settlement<'_>,
@@ -350,22 +350,32 @@ impl WorkerQueue {
         script::args(pipe, held);
     }
 
+    /// Seals an outcome. In place of one that can't be, because it is too long, goes one that says so.
     fn seal_outcome(&self, settlement: &Settlement<'_>) -> Result<Vec<u8>, Error> {
         let Leased { job, name, .. } = settlement.leased;
         let name = name.to_string();
         let place = Binding::new(Kind::Outcome, job, &name);
-        Ok(self.seal.seal(&place, &encode(settlement.outcome)?)?)
+        let seal = |outcome: &Outcome| self.seal.seal(&place, &encode(outcome)?);
+        let sealed = seal(settlement.outcome).or_else(|error| {
+            let Outcome { worker, attempt, elapsed_us, .. } = settlement.outcome;
+            let (worker, report) = (worker.clone(), Report::GivenUp(error.to_string()));
+            let (attempt, elapsed_us, output) = (*attempt, *elapsed_us, Vec::new());
+            seal(&Outcome { worker, attempt, elapsed_us, report, output })
+        });
+        Ok(sealed?)
     }
 
     /// Removes the blob of an outcome that came second.
     async fn discard(&self, outcome: &Outcome) -> Result<(), Error> {
-        use rustbatch_protocol::Report::{Crashed, Lost, Refused, TooLarge, Uninstalled, Values};
+        use rustbatch_protocol::Report::{
+            Crashed, GivenUp, Lost, Refused, TooLarge, Uninstalled, Values,
+        };
         match &outcome.report {
             Values(Payload::Blob(blob)) | Refused(Payload::Blob(blob)) => {
                 blob::remove(&self.link, &self.keys, &[*blob]).await
             }
             Values(_) | Refused(_) | Crashed(_) | Uninstalled(_) => Ok(()),
-            Lost(..) | TooLarge { .. } => Ok(()),
+            Lost(..) | TooLarge { .. } | GivenUp(_) => Ok(()),
         }
     }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustbatch_protocol::{BlobRef, Payload, Report};
-use rustbatch_queue::{Error, Settlement, WorkerQueue};
+use rustbatch_protocol::{BlobRef, Cause, Payload, Report};
+use rustbatch_queue::{Error, Settlement, Verdict, WorkerQueue};
 use support::{Act, Hand, House, Loop, argument, take};
 
 const LIMIT: u64 = 32 << 20;
@@ -118,4 +118,32 @@ async fn none_holds_the_room_that_another_waits_for() {
     };
     let both = async { tokio::join!(put(a, 1), put(b, 2)) };
     house.within(20, "both", both).await;
+}
+
+/// An outcome that no frame can hold ends its tasks, and neither the job nor the worker.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outcome_too_long_for_a_frame_is_settled_as_given_up() {
+    let house = House::start();
+    let client = house.client().await;
+    let mut work = Loop::open(&client).await;
+    (1..=2).for_each(|task| work.push(task, 1));
+    let a = house.worker();
+    let leased = house.within(5, "a lease", take(&a, 1)).await.remove(0);
+    let mut outcome = support::outcome(&a, &leased, Some(vec![7; 17 << 20]));
+    let settlement = Settlement { leased: &leased, outcome: &outcome };
+    assert!(a.settle(&settlement, 0, &[]).await.unwrap().0);
+    house.within(5, "the end of the task", work.receive()).await;
+    let Some(Report::GivenUp(why)) = &work.last_report else { panic!("{:?}", work.last_report) };
+    assert!(why.starts_with("a frame of 17"), "{why}");
+    // So is a crash that can't be told.
+    let cause = Cause { stderr: "x".repeat(17 << 20), ..Cause::default() };
+    outcome.report = Report::Crashed(cause);
+    for verdict in [Verdict::Again, Verdict::Again, Verdict::Settled] {
+        let leased = house.within(5, "a lease", take(&a, 1)).await.remove(0);
+        let settlement = Settlement { leased: &leased, outcome: &outcome };
+        assert_eq!(a.crash(&settlement).await.unwrap(), verdict);
+    }
+    work.last_report = None;
+    house.within(5, "the end of the task", work.receive()).await;
+    assert!(matches!(work.last_report, Some(Report::GivenUp(_))), "{:?}", work.last_report);
 }

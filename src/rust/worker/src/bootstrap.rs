@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-/// Where it is told.
+/// Where the bootstrap comes from.
 #[derive(Args)]
 pub struct Source {
     /// A file that only its owner may read, in place of standard input. It is removed when it has been
@@ -22,7 +22,7 @@ pub struct Source {
     bootstrap: Option<PathBuf>,
 }
 
-/// Who was told what, in whatever version.
+/// What every version's bootstrap has: the client's version.
 #[derive(Deserialize)]
 struct Head {
     version: Option<String>,

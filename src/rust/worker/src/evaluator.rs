@@ -22,6 +22,9 @@ pub use start::Host;
 /// How long an interrupted evaluator may take to answer.
 const INTERRUPT: Duration = Duration::from_secs(1);
 
+/// How many signals may wait to be passed on before R waits.
+const SIGNALS: usize = 16;
+
 /// How old the kernel's count of kills may be when a request is sent.
 const COUNT: Duration = Duration::from_secs(1);
 
@@ -45,7 +48,8 @@ pub struct Evaluator {
     err: Option<ChildStderr>,
     capture: Capture,
     request: i32,
-    signals: mpsc::UnboundedSender<Vec<u8>>,
+    /// Who is told what the tasks of the present chunk say.
+    signals: Option<mpsc::Sender<Vec<u8>>>,
     /// How many processes the kernel had killed for want of memory, and when that was looked at.
     kills: (u64, Instant),
     /// The job and the context that it has loaded.
@@ -55,8 +59,9 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// Sends a request and waits for its answer, which is never [`FromR::Need`] for the last object.
-    /// `cancel` interrupts it. After a fault the process is gone, and its group with it.
+    /// Sends a request and waits for its answer. The answer may be [`FromR::Need`]; the caller then asks
+    /// again with the object. `cancel` interrupts it. After a fault the process is gone, and its group
+    /// with it.
     ///
     /// # Errors
     /// A [`Fault`].
@@ -98,6 +103,22 @@ impl Evaluator {
                 Err(Fault::Cancelled)
             }
         }
+    }
+
+    /// Begins with a chunk: returns where its tasks' signals are told, and nobody else's. What was
+    /// printed since the last one, by a command that a task has left running, is forgotten.
+    pub fn begin(&mut self) -> mpsc::Receiver<Vec<u8>> {
+        drain(self.out.as_ref(), Stream::Out, &mut self.capture);
+        drain(self.err.as_ref(), Stream::Err, &mut self.capture);
+        self.capture.take();
+        let (signals, told) = mpsc::channel(SIGNALS);
+        self.signals = Some(signals);
+        told
+    }
+
+    /// Ends what [`Evaluator::begin`] returned: what is said from now on is told to nobody.
+    pub fn hush(&mut self) {
+        self.signals = None;
     }
 
     /// Whether the process may be used after a cancelled request.
@@ -156,7 +177,9 @@ impl Evaluator {
                 if answer.kind != FromR::Signal {
                     return Ok::<_, io::Error>(answer);
                 }
-                let _ = signals.send(answer.payload);
+                if let Some(signals) = signals {
+                    let _ = signals.send(answer.payload).await;
+                }
             }
         };
         let answer = tokio::select! {

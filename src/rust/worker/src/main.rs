@@ -9,10 +9,12 @@ mod evaluator;
 mod exec;
 mod folder;
 mod kept;
+mod lifeline;
 mod memory;
 mod output;
 mod pipe;
 mod redis;
+mod returns;
 mod server;
 mod setup;
 mod slot;
@@ -26,6 +28,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use nix::sys::signal::SigSet;
 use rustbatch_queue::family;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::bootstrap::Source;
 use crate::supervisor::Failed;
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
     if let Err(error) = SigSet::empty().thread_set_mask() {
         exec::complain(&error);
     }
+    listen_to_warnings();
     if cfg!(target_feature = "crt-static") {
         rustbatch_queue::look_up_alone();
     }
@@ -90,6 +94,16 @@ fn main() -> ExitCode {
             status(&error)
         }
     }
+}
+
+/// What the crates warn of is told on standard error, where the worker's log is.
+fn listen_to_warnings() {
+    tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::WARN)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .without_time()
+        .init();
 }
 
 /// What could not be installed is told apart by its status.

@@ -15,10 +15,10 @@ use rustbatch_protocol::Keys;
 use rustbatch_protocol::bootstrap::{Address, Server, ServerBootstrap};
 use tokio::process::Child;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use crate::exec::complain;
+use crate::lifeline::Lifeline;
 use crate::redis::{self, READY, Redis};
 
 /// How often Redis is started again within [`WITHIN`].
@@ -27,8 +27,11 @@ const RESTARTS: usize = 5;
 /// The time in which so many restarts are too many.
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// How often at least, and at most, it is looked whether anybody is alive.
-const LOOK: (Duration, Duration) = (Duration::from_secs(30), Duration::from_millis(100));
+/// Longest pause between two looks for a live client or worker.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Shortest pause between two looks for a live client or worker.
+const SHORTEST: Duration = Duration::from_millis(100);
 
 /// Why a Redis of ours is not, or no longer, there.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +102,7 @@ async fn serve(bootstrap: ServerBootstrap) -> Result<(), ServeError> {
     // A signal that is listened to no longer ends the process, whether it is looked at or not.
     let _ignored = signal(SignalKind::interrupt())?;
     let mut stop = Stop {
-        stdin: bootstrap.lifeline.then(end_of_stdin).transpose()?,
+        lifeline: Lifeline::new(bootstrap.lifeline)?,
         terminate: signal(SignalKind::terminate())?,
     };
     let redis = Redis {
@@ -214,7 +217,7 @@ impl Limits {
         let Some(idle) = self.idle else {
             return std::future::pending().await;
         };
-        let pause = (idle / 4).clamp(LOOK.1, LOOK.0);
+        let pause = (idle / 4).clamp(SHORTEST, LONGEST);
         let mut seen = Instant::now();
         while seen.elapsed() < idle {
             sleep(pause).await;
@@ -228,35 +231,18 @@ impl Limits {
 
 /// What ends the server from outside.
 struct Stop {
-    stdin: Option<oneshot::Receiver<()>>,
+    lifeline: Lifeline,
     terminate: Signal,
 }
 
 impl Stop {
     /// Waits until the server is to end. Cancel-safe.
     async fn asked(&mut self) {
-        let lifeline = async {
-            match &mut self.stdin {
-                Some(stdin) => drop(stdin.await),
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            () = lifeline => {}
+            () = self.lifeline.ended() => {}
             _ = self.terminate.recv() => {}
         }
     }
-}
-
-/// Tells when standard input ends. A thread reads it, because it need not be a pipe; nobody waits
-/// for that thread, it ends with the process.
-fn end_of_stdin() -> io::Result<oneshot::Receiver<()>> {
-    let (tell, ended) = oneshot::channel();
-    std::thread::Builder::new().name("stdin".into()).spawn(move || {
-        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
-        let _ = tell.send(());
-    })?;
-    Ok(ended)
 }
 
 /// Nobody may be there to hear it, which standard input tells, too.

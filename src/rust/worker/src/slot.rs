@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::evaluator::{Evaluator, Fault, Host};
 use crate::folder::Folder;
-use crate::pipe::{FromR, ToR};
+use crate::pipe::{Answer, FromR, ToR};
 use crate::setup::{Failed, Installer};
 use crate::store::Store;
 use load::{head, load};
@@ -37,8 +37,8 @@ pub enum End {
     Split(Outcome),
     /// The job is no more: nothing is to be said.
     Cancelled,
-    /// It could not be run here: to be given back.
-    Release(String),
+    /// It could not be run here: to be given back, or in the end settled with this outcome.
+    Release(Outcome),
     /// R does not start any more: to be given back, and the slot is to get no other.
     Broken(String),
 }
@@ -78,8 +78,7 @@ pub async fn run(
     started: mpsc::Sender<Result<(), String>>,
     done: mpsc::Sender<(usize, Leased, End)>,
 ) {
-    let (signals, told) = mpsc::unbounded_channel();
-    let mut slot = Slot { shared, evaluator: None, broken: None, signals, told };
+    let mut slot = Slot { shared, evaluator: None, broken: None };
     // An R process is made ready before the first chunk comes.
     slot.revive().await;
     let _ = started.send(slot.broken.clone().map_or(Ok(()), Err)).await;
@@ -118,8 +117,6 @@ struct Slot {
     shared: Arc<Shared>,
     evaluator: Option<Evaluator>,
     broken: Option<String>,
-    signals: mpsc::UnboundedSender<Vec<u8>>,
-    told: mpsc::UnboundedReceiver<Vec<u8>>,
 }
 
 impl Slot {
@@ -133,7 +130,7 @@ impl Slot {
             let Shared { r, folder, queue, installer, .. } = &*self.shared;
             let library = installer.as_ref().map(|installer| installer.library());
             let host = Host { worker: queue.id(), folder: folder.path(), library };
-            match Evaluator::start(r, host, self.signals.clone()).await {
+            match Evaluator::start(r, host).await {
                 Ok(evaluator) => {
                     self.evaluator = Some(evaluator);
                     self.broken = None;
@@ -162,25 +159,9 @@ impl Slot {
     async fn work(&mut self, work: &Work) -> End {
         let started = Instant::now();
         match self.attempt(work).await {
-            Ok(Answered { make, bytes, elapsed }) => {
-                let report = make(Payload::Inline(Vec::new()));
-                let mut outcome = self.outcome(&work.leased, elapsed, report);
-                let queue = &self.shared.queue;
-                match queue.payload(&work.leased, &outcome, bytes).await {
-                    Ok(payload) => outcome.report = make(payload),
-                    Err(Error::TooLarge { size, limit, .. }) => {
-                        outcome.report = Report::TooLarge { size, limit };
-                        // Each by itself may not be.
-                        if work.leased.name.n > 1 {
-                            return End::Split(outcome);
-                        }
-                    }
-                    Err(error) => return End::Release(error.to_string()),
-                }
-                End::Outcome(outcome)
-            }
-            Err(Stop::Queue(error)) => End::Release(error.to_string()),
-            Err(Stop::System(error)) => End::Release(error.to_string()),
+            Ok(answered) => self.answered(work, answered).await,
+            Err(Stop::Queue(error)) => self.release(&work.leased, &error),
+            Err(Stop::System(error)) => self.release(&work.leased, &error),
             Err(Stop::NoR(reason)) => End::Broken(reason),
             Err(Stop::Uninstalled(failed)) => {
                 let report = Report::Uninstalled(failed.into());
@@ -203,6 +184,36 @@ impl Slot {
         }
     }
 
+    /// Puts what R answered where the client finds it.
+    async fn answered(&mut self, work: &Work, answered: Answered) -> End {
+        let Work { leased, cancel, .. } = work;
+        let Answered { make, bytes, elapsed } = answered;
+        let length = bytes.len();
+        let mut outcome = self.outcome(leased, elapsed, make(Payload::Inline(Vec::new())));
+        let queue = &self.shared.queue;
+        match cancellable(cancel, queue.payload(leased, &outcome, bytes)).await {
+            Ok(Ok(payload)) => outcome.report = make(payload),
+            Ok(Err(Error::TooLarge { size, limit, .. })) => {
+                outcome.report = Report::TooLarge { size, limit };
+                // Each by itself may not be.
+                if leased.name.n > 1 {
+                    return End::Split(outcome);
+                }
+            }
+            Ok(Err(error)) => return self.release(leased, &error),
+            Err(_) => {
+                // Others may need the room; if it can't be removed, it expires.
+                let _ = queue.withdraw(leased, &outcome, length).await;
+                return End::Cancelled;
+            }
+        }
+        End::Outcome(outcome)
+    }
+
+    fn release(&mut self, leased: &Leased, why: &dyn std::fmt::Display) -> End {
+        End::Release(self.outcome(leased, Duration::ZERO, Report::GivenUp(why.to_string())))
+    }
+
     fn outcome(&mut self, leased: &Leased, elapsed: Duration, report: Report) -> Outcome {
         let output: Vec<Output> =
             self.evaluator.as_mut().map(Evaluator::printed).unwrap_or_default();
@@ -220,6 +231,7 @@ impl Slot {
         let arguments = cancellable(cancel, store.arguments(queue, leased)).await??;
         let broken = || Stop::NoR(self.broken.clone().unwrap_or_default());
         let evaluator = self.evaluator.as_mut().ok_or_else(broken)?;
+        let told = evaluator.begin();
         // Two jobs may have the same context, but what the first did to its objects is not the
         // second's.
         let wanted = Some((leased.job.clone(), reference.hash));
@@ -237,24 +249,8 @@ impl Slot {
         }
         // Chunks are sized by the time that their tasks take, not by that of the preparations.
         let started = Instant::now();
-        let answer = {
-            let asking = async {
-                if sent {
-                    evaluator.listen(cancel).await
-                } else {
-                    evaluator.ask(ToR::Chunk, &parts, cancel).await
-                }
-            };
-            let mut asking = std::pin::pin!(asking);
-            loop {
-                tokio::select! {
-                    biased;
-                    // What can't be told is not worth a chunk that is half done.
-                    Some(said) = self.told.recv() => drop(queue.signal(leased, &said).await),
-                    answer = &mut asking => break answer?,
-                }
-            }
-        };
+        let chunk = (!sent).then_some(&parts[..]);
+        let answer = run_chunk(evaluator, queue, work, told, chunk).await?;
         match answer.kind {
             FromR::Done => Ok(Answered {
                 make: Report::Values,
@@ -266,6 +262,46 @@ impl Slot {
                 Err(Stop::Fault(Fault::Died(evaluator.end(Some(reason)).await)))
             }
         }
+    }
+}
+
+/// Has R run a chunk, where it has not been sent already, and passes on what its tasks say: all, unless
+/// it is cancelled. While what is said waits for Redis, a death is seen and a cancel heard.
+async fn run_chunk(
+    evaluator: &mut Evaluator,
+    queue: &WorkerQueue,
+    work: &Work,
+    told: mpsc::Receiver<Vec<u8>>,
+    parts: Option<&[&[u8]]>,
+) -> Result<Answer, Fault> {
+    let mut passing = std::pin::pin!(pass_on(queue, &work.leased, told));
+    let answer = {
+        let mut asking = std::pin::pin!(async {
+            match parts {
+                Some(parts) => evaluator.ask(ToR::Chunk, parts, &work.cancel).await,
+                None => evaluator.listen(&work.cancel).await,
+            }
+        });
+        tokio::select! {
+            biased;
+            answer = &mut asking => answer,
+            // Never: the evaluator holds the other end.
+            () = &mut passing => asking.await,
+        }
+    };
+    // The answer may have come together with what was said last.
+    if !matches!(answer, Err(Fault::Cancelled)) {
+        evaluator.hush();
+        cancellable(&work.cancel, passing).await?;
+    }
+    answer
+}
+
+/// Tells the client what a chunk's tasks say, until they say no more. What can't be told is not worth
+/// a chunk that is half done.
+async fn pass_on(queue: &WorkerQueue, leased: &Leased, mut told: mpsc::Receiver<Vec<u8>>) {
+    while let Some(said) = told.recv().await {
+        let _ = queue.signal(leased, &said).await;
     }
 }
 

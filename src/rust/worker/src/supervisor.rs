@@ -8,20 +8,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustbatch_protocol::bootstrap::WorkerBootstrap;
-use rustbatch_protocol::{ClientId, ClusterKey, Control, JobId, Seal};
+use rustbatch_protocol::{ClientId, ClusterKey, Control, JobId, Outcome, Report, Seal};
 use rustbatch_queue::{BEAT, Error, Leased, Settlement, Wake, WorkerQueue};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 
 use crate::folder::Folder;
+use crate::lifeline::Lifeline;
+use crate::returns::Returns;
 use crate::setup::{self, Installer};
 use crate::slot::{self, End, Shared, Work};
 
 /// How long a worker that is no longer needed tries to say so.
 const FAREWELL: Duration = Duration::from_millis(200);
 
-/// How long what runs may go on after SIGTERM before it is handed back. Who sends that kills 10 s later
-/// (Docker's default), or later than that.
+/// How long what runs may go on after SIGTERM, or when the worker's life is over, before it is handed
+/// back. Who sends SIGTERM kills 10 s later (Docker's default), or later than that.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// How long handing back may take: with Redis away, the lease runs out all the same.
@@ -63,11 +65,17 @@ struct Supervisor {
     /// Whether the waiter is to listen to the bell as well.
     listen: Arc<AtomicBool>,
     draining: bool,
+    /// Since when what runs has had its last seconds, and why.
+    ending: Option<(Instant, &'static str)>,
+    returns: Returns,
+    /// Until when nothing is leased.
+    rest: Option<Instant>,
     last_work: Instant,
 }
 
 /// Works until the life line ends, a client or SIGTERM says to drain, Redis stays away for a minute,
-/// or idle time or life are over. After SIGTERM, what takes too long is handed back, without blame.
+/// or idle time or life are over. After SIGTERM, and at the end of its life, what takes too long is
+/// handed back, without blame.
 ///
 /// # Errors
 /// [`Failed`].
@@ -75,12 +83,17 @@ pub async fn work(bootstrap: WorkerBootstrap) -> Result<(), Failed> {
     let key = ClusterKey::from_hex(&bootstrap.key).map_err(Error::from)?;
     let seal = Seal::new(bootstrap.cluster.clone(), key).map_err(Error::from)?;
     let folder = Folder::new(&bootstrap.worker)?;
-    let started_at = Instant::now();
-    let mut lifeline = bootstrap.lifeline.then(end_of_input);
+    let limits = Limits {
+        idle: bootstrap.idle_seconds.map(Duration::from_secs),
+        end: bootstrap
+            .life_seconds
+            .and_then(|life| Instant::now().checked_add(Duration::from_secs(life))),
+    };
+    let mut lifeline = Lifeline::new(bootstrap.lifeline)?;
     let library = folder.path().join("library");
     tokio::select! {
         biased;
-        () = abandoned(lifeline.as_mut()) => return Ok(()),
+        () = lifeline.ended() => return Ok(()),
         prepared = setup::before_joining(&bootstrap, &library) => prepared?,
     }
     let installer = bootstrap
@@ -108,27 +121,26 @@ pub async fn work(bootstrap: WorkerBootstrap) -> Result<(), Failed> {
         broken: 0,
         listen: Arc::new(AtomicBool::new(true)),
         draining: false,
+        ending: None,
+        returns: Returns::default(),
+        rest: None,
         last_work: Instant::now(),
     };
-    let limits = Limits {
-        idle: bootstrap.idle_seconds.map(Duration::from_secs),
-        life: bootstrap.life_seconds.map(Duration::from_secs),
-        started: started_at,
-    };
     let shared = Arc::clone(&supervisor.shared);
+    let overdue = after(limits.end, GRACE + HAND_BACK + FAREWELL);
     tokio::select! {
         biased;
         // Even while a call waits for a Redis that is gone.
-        () = abandoned(lifeline.as_mut()) => {
-            let _ = tokio::time::timeout(FAREWELL, shared.queue.leave()).await;
-            Ok(())
-        }
+        () = lifeline.ended() => {}
+        () = overdue => {}
         ended = async {
             drop(started);
             first_r(starts).await?;
             supervisor.run(finished, limits).await
-        } => ended,
+        } => return ended,
     }
+    let _ = tokio::time::timeout(FAREWELL, shared.queue.leave()).await;
+    Ok(())
 }
 
 /// Waits until R runs in a slot: a worker in which it does not is none, and never joins.
@@ -151,17 +163,10 @@ async fn after(then: Option<Instant>, time: Duration) {
     }
 }
 
-async fn abandoned(lifeline: Option<&mut oneshot::Receiver<()>>) {
-    match lifeline {
-        Some(line) => drop(line.await),
-        None => std::future::pending().await,
-    }
-}
-
 struct Limits {
     idle: Option<Duration>,
-    life: Option<Duration>,
-    started: Instant,
+    /// When the worker's life is over.
+    end: Option<Instant>,
 }
 
 impl Supervisor {
@@ -172,7 +177,6 @@ impl Supervisor {
     ) -> Result<(), Failed> {
         let mut wakes = self.wait_in_background();
         let mut terminate = signal(SignalKind::terminate())?;
-        let mut terminated = None;
         let mut beat = tokio::time::interval(BEAT);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // What was published before this worker came rings no bell for it.
@@ -180,21 +184,25 @@ impl Supervisor {
         while !(self.draining && self.held.is_empty()) {
             tokio::select! {
                 biased;
-                _ = terminate.recv() => {
-                    self.drain();
-                    terminated.get_or_insert_with(Instant::now);
+                _ = terminate.recv() => self.end("SIGTERM"),
+                () = after(limits.end, Duration::ZERO), if self.ending.is_none() => {
+                    self.end("the worker's life is over");
                 }
                 Some((number, leased, end)) = finished.recv() => {
                     self.finish(number, leased, end).await?;
                 }
-                () = after(terminated, GRACE) => {
+                () = after(self.ending.map(|(since, _)| since), GRACE) => {
                     let handed = tokio::time::timeout(HAND_BACK, self.hand_back()).await;
                     return Ok(handed.unwrap_or(Ok(()))?);
+                }
+                () = after(self.rest, Duration::ZERO) => {
+                    self.rest = None;
+                    self.lease().await?;
                 }
                 Some(wake) = wakes.recv() => self.wake(wake?).await?,
                 _ = beat.tick() => {
                     self.beat().await?;
-                    if limits.over(&self) {
+                    if limits.idle.is_some_and(|limit| self.idle() >= limit) {
                         self.drain();
                     }
                 }
@@ -225,7 +233,12 @@ impl Supervisor {
     }
 
     fn room(&self) -> usize {
-        if self.draining { 0 } else { self.free.len() }
+        if self.draining || self.rest.is_some() { 0 } else { self.free.len() }
+    }
+
+    /// How long there has been nothing to do.
+    fn idle(&self) -> Duration {
+        if self.held.is_empty() { self.last_work.elapsed() } else { Duration::ZERO }
     }
 
     async fn lease(&mut self) -> Result<(), Error> {
@@ -267,6 +280,9 @@ impl Supervisor {
             End::Broken(_) => self.broken += 1,
             _ => self.free.push(number),
         }
+        if !matches!(end, End::Release(_)) {
+            self.returns.forget(&leased);
+        }
         let queue = &self.shared.queue;
         let leases = match end {
             End::Outcome(outcome) => {
@@ -285,14 +301,29 @@ impl Supervisor {
                 queue.leave().await?;
                 return Err(Failed::NoR(reason));
             }
-            End::Release(reason) => {
-                crate::exec::complain(&format_args!("chunk {} given back: {reason}", leased.name));
-                queue.release(&leased).await?;
-                queue.lease(self.room(), &self.entries()).await?
-            }
+            End::Release(outcome) => self.give_back(&leased, &outcome).await?,
             End::Cancelled => queue.lease(self.room(), &self.entries()).await?,
         };
         Ok(self.give(leases).await?)
+    }
+
+    /// Gives back what could not be run here, and pauses; what has been tried often enough is settled.
+    async fn give_back(
+        &mut self,
+        leased: &Leased,
+        outcome: &Outcome,
+    ) -> Result<Vec<Leased>, Error> {
+        if let Report::GivenUp(reason) = &outcome.report {
+            crate::exec::complain(&format_args!("chunk {} can't be run: {reason}", leased.name));
+        }
+        let queue = &self.shared.queue;
+        let Some(pause) = self.returns.add(leased) else {
+            let settlement = Settlement { leased, outcome };
+            return Ok(queue.settle(&settlement, self.room(), &self.entries()).await?.1);
+        };
+        queue.release(leased).await?;
+        self.rest = self.rest.max(Some(Instant::now() + pause));
+        Ok(Vec::new())
     }
 
     async fn wake(&mut self, wake: Wake) -> Result<(), Error> {
@@ -313,6 +344,12 @@ impl Supervisor {
         }
     }
 
+    /// Leases no more; what runs has some seconds left.
+    fn end(&mut self, why: &'static str) {
+        self.drain();
+        self.ending.get_or_insert((Instant::now(), why));
+    }
+
     /// Leases no more; the loop ends with the last chunk.
     fn drain(&mut self) {
         self.draining = true;
@@ -321,8 +358,9 @@ impl Supervisor {
 
     /// Gives back what the slots hold, and leaves: R ends with this process.
     async fn hand_back(&self) -> Result<(), Error> {
+        let why = self.ending.map_or("", |(_, why)| why);
         for held in self.held.values() {
-            crate::exec::complain(&format_args!("chunk {} given back: SIGTERM", held.leased.name));
+            crate::exec::complain(&format_args!("chunk {} given back: {why}", held.leased.name));
             self.shared.queue.release(&held.leased).await?;
         }
         self.shared.queue.leave().await
@@ -349,23 +387,4 @@ impl Supervisor {
         }
         Ok(())
     }
-}
-
-impl Limits {
-    fn over(&self, supervisor: &Supervisor) -> bool {
-        let idle = supervisor.held.is_empty().then(|| supervisor.last_work.elapsed());
-        self.life.is_some_and(|life| self.started.elapsed() >= life)
-            || self.idle.is_some_and(|limit| idle.is_some_and(|idle| idle >= limit))
-    }
-}
-
-/// Tells when standard input ends: the process that started this one is gone. A thread of its own
-/// waits, because standard input may be anything.
-fn end_of_input() -> oneshot::Receiver<()> {
-    let (tell, ended) = oneshot::channel();
-    std::thread::spawn(move || {
-        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
-        let _ = tell.send(());
-    });
-    ended
 }

@@ -1,152 +1,19 @@
-//! A worker that may install packages, with a real Redis, a real R and clients' jobs.
+//! Workers, with a real Redis, a real R and clients' jobs.
 
 #![allow(clippy::expect_used, clippy::print_stderr, missing_docs)]
 
+#[path = "jobs/house.rs"]
+mod house;
 #[path = "setup/repository.rs"]
 mod repository;
 
-use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use house::{House, heard, outcome, until};
 use repository::{Package, Repository};
-use rustbatch_protocol::bootstrap::{Address, Server, VERSION, WorkerBootstrap};
-use rustbatch_protocol::{
-    BlobRef, ChunkName, ClusterId, ClusterKey, Context, Outcome, Payload, RPackages, Report, Seal,
-    Setup, Wanted, WorkerId, encode,
-};
-use rustbatch_queue::{Client, Event, Job, JobSpec};
-
-const LONG: Duration = Duration::from_secs(60);
-
-/// A process that is killed with it.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LONG;
-    while !so() {
-        assert!(Instant::now() < deadline, "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// A Redis, a worker of two slots that installs from a repository, and a client.
-struct House {
-    client: Client,
-    folder: tempfile::TempDir,
-    _worker: Process,
-    _redis: Process,
-}
-
-impl House {
-    async fn new(repository: &Repository) -> Option<Self> {
-        let folder = tempfile::tempdir().expect("a folder");
-        let socket = folder.path().join("redis.sock");
-        let redis = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--unixsocket"])
-            .arg(&socket)
-            .stdout(Stdio::null())
-            .spawn();
-        let Ok(redis) = redis.map(Process) else {
-            eprintln!("SKIPPED: there is no redis-server");
-            return None;
-        };
-        until("a Redis", || socket.exists());
-        let address = Address::Unix(socket);
-        let server = Server { address, username: None, password: None, database: 0 };
-        let cluster: ClusterId = "c-1".parse().expect("an id");
-        let key = ClusterKey::random().expect("a key");
-        let setup = Setup { repositories: vec![repository.url()], ..Setup::default() };
-        let told = WorkerBootstrap {
-            version: VERSION.to_owned(),
-            cluster: cluster.clone(),
-            key: key.to_hex(),
-            worker: WorkerId::random().expect("an id"),
-            server: server.clone(),
-            slots: 2,
-            r: "R".into(),
-            lifeline: false,
-            idle_seconds: None,
-            life_seconds: Some(600),
-            setup: Some(Box::new(setup)),
-        };
-        let line = folder.path().join("told");
-        std::fs::write(&line, serde_json::to_vec(&told).expect("JSON")).expect("to write");
-        let worker = Command::new(env!("CARGO_BIN_EXE_rustbatch-worker"))
-            .arg("work")
-            .stdin(std::fs::File::open(&line).expect("it"))
-            .spawn();
-        let worker = Process(worker.expect("a worker"));
-        let seal = Seal::new(cluster, key).expect("a seal");
-        let client = Client::connect(server, seal).await.expect("a client");
-        Some(Self { client, folder, _worker: worker, _redis: redis })
-    }
-
-    /// A job of one task, `expr`, that asks for these packages of CRAN.
-    fn job(&self, expr: &str, packages: &[&str]) -> (Job, Receiver<Event>) {
-        let head = format!(
-            "list(expr = quote({expr}), arguments = 'i', global = TRUE, namespace = NULL,
-             packages = NULL, attached = NULL, loaded = NULL, careful = FALSE, seed = NULL,
-             lib_paths = character(), options = list(), language = NA_character_,
-             beside = list(objects = list(), globals = list()))"
-        );
-        let head = self.r(&head);
-        let mut main = (head.len() as f64).to_ne_bytes().to_vec();
-        main.extend(head);
-        main.extend(self.r("list(objects = list(), globals = list(), dots = NULL)"));
-        let cran = packages.iter().map(|&name| name.to_owned()).collect();
-        let packages = RPackages { cran, ..RPackages::default() };
-        let context = Context {
-            client: self.client.id().clone(),
-            main: Payload::Inline(main),
-            objects: Vec::new(),
-            wanted: Some(Box::new(Wanted { packages, libraries: Vec::new() })),
-        };
-        let bytes = encode(&context).expect("bytes");
-        let context = BlobRef::of(self.client.seal(), &bytes);
-        let spec = JobSpec {
-            context,
-            blobs: HashMap::from([(context.hash, bytes.into())]),
-            beside: Vec::new(),
-            fresh: vec![context],
-            seed: None,
-            tasks: None,
-        };
-        let (tell, events) = std::sync::mpsc::channel();
-        let job = Job::open(&self.client, spec, tell).expect("a job");
-        job.push(ChunkName { first: 1, n: 1 }, self.r("list(i = list(1))")).expect("to push");
-        (job, events)
-    }
-
-    /// What an R expression makes, serialized.
-    fn r(&self, code: &str) -> Vec<u8> {
-        let file = self.folder.path().join("out");
-        let path = file.display();
-        let write = format!("writeBin(serialize({{ {code} }}, NULL, xdr = FALSE), '{path}')");
-        let ran = Command::new("Rscript").args(["--vanilla", "-e", &write]).status();
-        assert!(ran.expect("R").success());
-        std::fs::read(&file).expect("its result")
-    }
-}
-
-fn outcome(events: &Receiver<Event>) -> Outcome {
-    loop {
-        match events.recv_timeout(LONG).expect("an event") {
-            Event::Outcome { outcome, .. } => return outcome,
-            Event::Failed(error) => panic!("{error}"),
-            _ => {}
-        }
-    }
-}
+use rustbatch_protocol::Report;
 
 /// A package whose installation says that it has begun, and waits for a word.
 fn slow(folder: &Path) -> String {
@@ -162,7 +29,7 @@ async fn other_jobs_go_on_while_one_is_installed_for() {
     let place = tempfile::tempdir().expect("a folder");
     let code = slow(place.path());
     let repository = Repository::new(&[Package { r: &code, ..Package::new("rbSlow") }]);
-    let Some(house) = House::new(&repository).await else { return };
+    let Some(house) = House::installing(&repository).await else { return };
     let (first, slow) = house.job("rbSlow::here", &["rbSlow"]);
     until("the installation", || place.path().join("begun").exists());
     for packages in [&["stats", "tools"][..], &[]] {
@@ -182,7 +49,7 @@ async fn a_job_that_is_given_up_does_not_cut_its_installation_in_two() {
     let place = tempfile::tempdir().expect("a folder");
     let code = slow(place.path());
     let repository = Repository::new(&[Package { r: &code, ..Package::new("rbSlow") }]);
-    let Some(house) = House::new(&repository).await else { return };
+    let Some(house) = House::installing(&repository).await else { return };
     let (first, _events) = house.job("rbSlow::here", &["rbSlow"]);
     until("the installation", || place.path().join("begun").exists());
     first.close().await;
@@ -196,4 +63,93 @@ async fn a_job_that_is_given_up_does_not_cut_its_installation_in_two() {
     assert!(!place.path().join("begun").exists(), "it was not begun again");
     second.close().await;
     third.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_life_is_over_hands_back_what_runs_and_ends() {
+    let born = Instant::now();
+    let changed = |life| {
+        move |told: &mut rustbatch_protocol::bootstrap::WorkerBootstrap| {
+            (told.slots, told.life_seconds) = (1, Some(life));
+        }
+    };
+    let Some(mut house) = House::new(changed(4)).await else { return };
+    let begun = house.path("begun");
+    let (job, events) = house.job(
+        &format!(
+            "if (!file.exists('{0}')) {{ file.create('{0}'); Sys.sleep(600) }}",
+            begun.display()
+        ),
+        &[],
+    );
+    until("the task", || begun.exists());
+    until("the end of the worker", || house.ended().is_some());
+    assert!(born.elapsed() < Duration::from_secs(25), "{:?}", born.elapsed());
+    assert!(house.ended().is_some_and(|status| status.success()), "{}", house.log());
+    let log = house.log();
+    assert!(log.contains("chunk 1+1 given back: the worker's life is over"), "{log}");
+    house.replace_worker(changed(600));
+    let came = outcome(&events);
+    assert!(matches!(came.report, Report::Values(_)), "{:?}", came.report);
+    assert_eq!((came.attempt, &came.worker), (2, house.worker()));
+    job.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_worker_can_never_run_is_given_up() {
+    let Some(house) = House::new(|_| ()).await else { return };
+    let started = Instant::now();
+    // No context.
+    let (bad, events) = house.open(vec![0xc1; 9]);
+    let came = outcome(&events);
+    let Report::GivenUp(why) = &came.report else { panic!("{:?}", came.report) };
+    assert!(why.starts_with("can't decode: "), "{why}");
+    assert_eq!(came.attempt, 3);
+    assert!(started.elapsed() >= Duration::from_secs(3), "another worker had no time");
+    let (good, events) = house.job("i", &[]);
+    assert!(matches!(outcome(&events).report, Report::Values(_)));
+    bad.close().await;
+    good.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_word_of_a_task_is_its_own() {
+    let place = tempfile::tempdir().expect("a folder");
+    let r = place.path().join("R");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/jobs/report.R");
+    std::fs::write(&r, format!("#!/bin/sh\nexec R --no-echo --vanilla -f '{script}'\n"))
+        .expect("to write");
+    std::fs::set_permissions(&r, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    let Some(house) = House::new(|told| (told.slots, told.r) = (1, r)).await else { return };
+    for _ in 0..2 {
+        let (job, events) = house.job("i", &[]);
+        assert_eq!(heard(&events).0, [b"the last word"]);
+        job.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_waits_for_room_and_is_not_wanted_any_more_holds_no_slot() {
+    let Some(house) = House::new(|told| told.slots = 1).await else { return };
+    house.ask(&["CONFIG", "SET", "maxmemory", "32mb"]);
+    let blobs = || house.ask(&["KEYS", "*blob:*"])[1..].parse::<usize>().expect("a number");
+    for key in ["a", "b", "c", "d"] {
+        assert_eq!(house.ask(&["SET", key, &"x".repeat(5 << 20)]), "+OK");
+    }
+    let (first, _events) = house.job("runif(2.5e6)", &[]);
+    until("a value on its way", || blobs() == 2);
+    first.close().await;
+    let (second, events) = house.job("i", &[]);
+    assert!(matches!(outcome(&events).report, Report::Values(_)));
+    until("what has been stored of it is gone", || blobs() <= 2);
+    second.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_not_genuine_is_told_in_the_log() {
+    let Some(house) = House::new(|_| ()).await else { return };
+    let key = format!("rb:{{c-1}}:ctl:{}", house.worker());
+    house.ask(&["RPUSH", &key, "forged"]);
+    until("a warning", || house.log().contains("a control message that is not genuine"));
+    assert!(house.log().contains(" WARN rustbatch_queue"), "{}", house.log());
 }

@@ -12,7 +12,7 @@ use rustbatch_queue::family;
 use rustix::process::Pid;
 use tokio::net::unix::pipe;
 use tokio::process::Command;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
 use super::{Evaluator, Fault};
 use crate::exec;
@@ -57,18 +57,13 @@ pub struct Host<'a> {
 }
 
 impl Evaluator {
-    /// Starts `r` as `host` has it, and waits until it is ready; what tasks say while they run goes to
-    /// `signals`. Call it on the process' first thread.
+    /// Starts `r` as `host` has it, and waits until it is ready. Call it on the process' first thread.
     ///
     /// # Errors
     /// When R can't be run, or ends or does not answer: with its last words.
-    pub async fn start(
-        r: &Path,
-        host: Host<'_>,
-        signals: mpsc::UnboundedSender<Vec<u8>>,
-    ) -> io::Result<Self> {
+    pub async fn start(r: &Path, host: Host<'_>) -> io::Result<Self> {
         let secret = Secret::random().map_err(io::Error::other)?;
-        let mut evaluator = Self::spawn(r, host, &secret, signals)?;
+        let mut evaluator = Self::spawn(r, host, &secret)?;
         let (hello, never) = ([secret.expose().as_bytes()], Notify::new());
         let greeted = evaluator.ask(ToR::Hello, &hello, &never);
         match tokio::time::timeout(START, greeted).await {
@@ -100,12 +95,7 @@ impl Evaluator {
         }
     }
 
-    fn spawn(
-        r: &Path,
-        host: Host<'_>,
-        secret: &Secret,
-        signals: mpsc::UnboundedSender<Vec<u8>>,
-    ) -> io::Result<Self> {
+    fn spawn(r: &Path, host: Host<'_>, secret: &Secret) -> io::Result<Self> {
         let (to_r, requests) =
             io::pipe().map(|(read, write)| (OwnedFd::from(read), OwnedFd::from(write)))?;
         let (answers, from_r) =
@@ -145,7 +135,7 @@ impl Evaluator {
             answers: Answers::new(pipe::Receiver::from_owned_fd(answers)?, secret.expose()),
             capture: Capture::new(secret.expose()),
             request: 0,
-            signals,
+            signals: None,
             kills: (Memory::ours().kills(), Instant::now()),
             context: None,
             warm: false,

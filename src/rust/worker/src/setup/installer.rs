@@ -101,7 +101,8 @@ impl Installer {
         }
     }
 
-    /// Those that no library has. What GitHub's are called is not known before.
+    /// Those that no library has. A GitHub package's name is unknown until it is installed, so it is
+    /// tracked by how it was asked for.
     fn missing(&self, wanted: &Wanted) -> RPackages {
         let seen = self.seen();
         let beside = wanted.libraries.iter().map(PathBuf::from);
