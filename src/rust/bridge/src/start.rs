@@ -1,4 +1,4 @@
-//! Clusters that come to be, or to this process: begun, listened to, taken.
+//! Starting or attaching to a cluster: begin, poll for progress, take it.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
