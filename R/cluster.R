@@ -108,6 +108,8 @@ check_system <- function(wanted) {
 # The cluster that was begun, when it stands. Says meanwhile what there is to say, unless it stands
 # before anybody could wonder.
 await_cluster <- function(begun) {
+  # Where nothing could be begun there is nothing to be given up.
+  force(begun)
   on.exit(cluster_cancel(begun))
   patience <- Sys.time() + 1
   lines <- NULL
