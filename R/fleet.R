@@ -25,6 +25,7 @@
 #' @section Errors: `rustBatch_error_local` for clusters of this machine's
 #'   processes, which have one worker and a size that stays;
 #'   `rustBatch_error_workers` (a number that no cluster can have);
+#'   `rustBatch_error_budget` (they would cost more than the cluster may);
 #'   `rustBatch_error_no_worker` (there is no such instance);
 #'   `rustBatch_error_closed` (it has been stopped), `rustBatch_error_cancelled`
 #'   (while it was looked at); those of the provider, `rustBatch_error_provision`.

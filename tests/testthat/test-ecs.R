@@ -5,7 +5,8 @@ test_as_user("a loop runs on Fargate, its price is shown, and nothing is left of
   aws <- local_aws()
   image <- local_worker_image()
   said <- signals(cluster <- makeCluster(on_fargate(
-    4, image, spot = "prefer", name = "fit", memory = 1000, maxCost = 5, executeCommand = TRUE
+    4, image, spot = "prefer", name = "fit", memory = 1000, maxCost = 5, maxCostPerHour = 0.11,
+    executeCommand = TRUE
   )))
   at_end(bquote(rustBatch::stopCluster(.(cluster))), environment())
   at_end(quote(foreach::registerDoSEQ()), environment())
@@ -33,6 +34,15 @@ test_as_user("a loop runs on Fargate, its price is shown, and nothing is left of
   command <- NULL
   capture.output(command <- clusterShell(cluster, 2))
   expect_match(command, "^aws ecs execute-command --region us-east-1 .* --command /bin/sh$")
+
+  # What there is no money for is not started, and told to who asks for it.
+  error <- NULL
+  refused <- function() {
+    error <<- tryCatch(resizeCluster(cluster, 5), error = identity)
+    inherits(error, "rustBatch_error_budget")
+  }
+  expect_true(wait_until(refused(), 30))
+  expect_match(conditionMessage(error), "more than 0.11 dollars for an hour", fixed = TRUE)
   id <- id_of(cluster)
   expect_true(id %in% getClusterList(ecsCluster())$cluster)
   expect_gt(length(aws$things(id)), 5)
@@ -152,12 +162,10 @@ test_that("without credentials, region or image nothing is made, and it is said 
   expect_s3_class(error, "rustBatch_error_provision")
   expect_match(conditionMessage(error), "buildWorkerImage(", fixed = TRUE)
   error <- refused(makeCluster(ecsCluster(20, workerImage = "w", maxCostPerHour = 0.5)))
-  expect_s3_class(error, "rustBatch_error_budget")
   expect_match(conditionMessage(error), "Ask for 8 or fewer", fixed = TRUE)
   error <- refused(makeCluster(ecsCluster(1, bucket = "no-such-bucket")))
   expect_match(conditionMessage(error), "aws s3 mb s3://no-such-bucket", fixed = TRUE)
   error <- refused(makeCluster(ecsCluster(1, bucket = "b-b", maxCost = 1e-9)))
-  expect_s3_class(error, "rustBatch_error_budget")
   expect_match(conditionMessage(error), "`maxCost`", fixed = TRUE)
   local_environment(c(AWS_REGION = ""))
   error <- refused(makeCluster(ecsCluster(workerImage = "w")))
