@@ -41,8 +41,8 @@ containers_of <- function(id, ..., all = FALSE) {
 workers_of <- function(id) containers_of(id, "rustbatch.role=worker")
 servers_of <- function(id) containers_of(id, "rustbatch.role=server")
 
-# A `docker` that takes a second for each container that it removes, and refuses that as long as there
-# is the file whose name is returned; until the test ends.
+# A `docker` that takes a second for each container that it removes, and refuses that as long as
+# there is the file whose name is returned; until the test ends.
 local_slow_docker <- function(frame = parent.frame()) {
   place <- tempfile("docker-")
   dir.create(place)
@@ -51,7 +51,7 @@ local_slow_docker <- function(frame = parent.frame()) {
     "#!/bin/sh",
     "case $1 in rm)",
     "  sleep 1",
-    sprintf("  if [ -e '%s' ]; then echo 'Error response from daemon: not now' >&2; exit 1; fi", refuses),
+    sprintf("  if [ -e '%s' ]; then echo 'Error from daemon: not now' >&2; exit 1; fi", refuses),
     "esac",
     sprintf("exec '%s' \"$@\"", Sys.which("docker"))
   ), file.path(place, "docker"))
