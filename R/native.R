@@ -6,8 +6,8 @@ cluster_check <- function(cluster) {
 }
 
 # Stops a cluster, and waits until that is done; one that is stopped, or another process', is left
-# alone. With `leave` it is only forgotten by this process. After an interrupt it goes on, and another
-# call waits for the same.
+# alone. With `leave` it is only forgotten by this process. After an interrupt it goes on, and
+# another call waits for the same.
 cluster_stop <- function(cluster, leave) {
   unwrap(.Call(wrap__cluster_stop, cluster, leave))
 }

@@ -251,8 +251,8 @@ impl Drop for Cluster {
 }
 
 /// Stops a cluster, and waits until that is done; one that is stopped, or another process', is left
-/// alone. With `leave` it is only forgotten by this process. After an interrupt it goes on, and another
-/// call waits for the same.
+/// alone. With `leave` it is only forgotten by this process. After an interrupt it goes on, and
+/// another call waits for the same.
 #[extendr]
 fn cluster_stop(cluster: Robj, leave: bool) -> Robj {
     entry(|| {
