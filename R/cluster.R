@@ -37,7 +37,10 @@
 #'   `rustBatch_error_foreign` (something else than Redis answers),
 #'   `rustBatch_error_untrusted` (its certificate is not the one of that host),
 #'   `rustBatch_error_version`, `rustBatch_error_credentials`,
-#'   `rustBatch_error_setting`, `rustBatch_error_budget` (it would cost more than it
+#'   `rustBatch_error_setting`, `rustBatch_error_docker_missing`,
+#'   `rustBatch_error_docker_daemon`, `rustBatch_error_docker_permission`,
+#'   `rustBatch_error_image`, `rustBatch_error_package` (one that can't be installed),
+#'   `rustBatch_error_budget` (it would cost more than it
 #'   may), `rustBatch_error_provision` (a step that failed, with what the provider
 #'   said) and `rustBatch_error_timed_out` (with what each worker was doing). All
 #'   have the class `rustBatch_error`.
@@ -90,7 +93,7 @@ wanted_cluster <- function(spec, further, call = "makeCluster()") {
 }
 
 check_system <- function(wanted) {
-  local <- is.null(wanted$file) && (wanted$fields$provider %||% "local") == "local"
+  local <- is.null(wanted$file) && identical(wanted$fields$provider %||% "local", "local")
   if (local && .Platform$OS.type == "windows") {
     abort("provider", paste0(
       "The provider `local` does not run on Windows\n",
@@ -105,6 +108,8 @@ check_system <- function(wanted) {
 # The cluster that was begun, when it stands. Says meanwhile what there is to say, unless it stands
 # before anybody could wonder.
 await_cluster <- function(begun) {
+  # Where nothing could be begun there is nothing to be given up.
+  force(begun)
   on.exit(cluster_cancel(begun))
   patience <- Sys.time() + 1
   lines <- NULL
@@ -179,14 +184,16 @@ warn_of_plain <- function(address) {
 #'
 #' Ends the workers of a cluster, and its private Redis; a loop that runs on
 #' it is lost. A cluster that is stopped is left alone, so it may be stopped
-#' twice, and in `on.exit()`. A cluster of package `parallel` is handed on to
+#' twice, and in `on.exit()`. A stop that is interrupted goes on: another
+#' `stopCluster()` waits for it and says how it ended, and R waits for it when it
+#' ends, two minutes at most. A cluster of package `parallel` is handed on to
 #' [parallel::stopCluster()], which in turn stops ours.
 #'
 #' @param cl A cluster, from [makeCluster()], [getCluster()] or
 #'   [parallel::makeCluster()].
 #' @return `NULL`, invisibly.
 #' @section Errors: `rustBatch_error_provision` where something of it could not be
-#'   removed, which [cleanupClusters()] tries again.
+#'   removed, which another `stopCluster()` tries again, or [cleanupClusters()].
 #' @examplesIf nzchar(Sys.which("redis-server"))
 #' cluster <- makeCluster(1)
 #' stopCluster(cluster)

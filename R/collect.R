@@ -269,7 +269,7 @@ crash_error <- function(event) {
 
 # How a task ended its R process, and what helps.
 crash_message <- function(cause) {
-  killed <- paste0("the task ended its R process 3 times: ", cause$message)
+  killed <- paste0("the task ended its R process ", cause$times, " times: ", cause$message)
   if (cause$oom) {
     if (is.na(cause$limit)) {
       return(paste0(
@@ -280,7 +280,7 @@ crash_message <- function(cause) {
     peak <- if (!is.na(cause$peak)) paste0(" (peak ", gib(cause$peak), ")")
     return(paste0(
       "the task needed more than the limit of ", gib(cause$limit), peak,
-      ", and was killed 3 times\n",
+      ", and was killed ", cause$times, " times\n",
       "* All R processes of the worker share the limit: run fewer of them, raise it, or let each ",
       "task use less."
     ))

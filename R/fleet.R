@@ -25,8 +25,12 @@
 #' @section Errors: `rustBatch_error_local` for clusters of this machine's
 #'   processes, which have one worker and a size that stays;
 #'   `rustBatch_error_workers` (a number that no cluster can have);
-#'   `rustBatch_error_closed` (it has been stopped); those of the provider,
-#'   `rustBatch_error_provision`.
+#'   `rustBatch_error_budget` (they would cost more than the cluster may);
+#'   `rustBatch_error_no_worker` (there is no such instance);
+#'   `rustBatch_error_closed` (it has been stopped), `rustBatch_error_cancelled`
+#'   (while it was looked at); those of the provider, `rustBatch_error_provision`.
+#'   Between `stopServer()` and `startServer()` a loop is an error of class
+#'   `rustBatch_error_paused`.
 #' @examples
 #' \dontrun{
 #' cluster <- makeCluster(dockerCluster(2))

@@ -162,11 +162,12 @@ search_packages <- function() {
 
 # The names that an expression or a function takes from outside: `sure`, and `all`, with those that
 # it may have assigned itself before. Finding them takes about a millisecond, so the last ones are
-# remembered.
+# remembered; of a function not the function itself, whose environment would never be freed then.
 names_in <- local({
   known <- list()
   function(code) {
-    for (one in known) if (identical(one$code, code)) return(one$names)
+    key <- if (is.function(code)) list(formals(code), body(code)) else code
+    for (one in known) if (identical(one$key, key)) return(one$names)
     # It warns of `...` where it sees no function around it; foreach puts one there.
     names <- suppressWarnings(list(
       sure = globals::findGlobals(code), all = globals::findGlobals(code, method = "liberal")
@@ -177,7 +178,7 @@ names_in <- local({
     if (any(grepl("^[.][.]([.](elt|length|names)?|[0-9]+)$", used))) {
       names$all <- union(names$all, "...")
     }
-    known <<- utils::head(c(list(list(code = code, names = names)), known), 64L)
+    known <<- utils::head(c(list(list(key = key, names = names)), known), 64L)
     names
   }
 })

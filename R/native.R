@@ -5,8 +5,9 @@ cluster_check <- function(cluster) {
   unwrap(.Call(wrap__cluster_check, cluster))
 }
 
-# Stops a cluster; one that is stopped, or another process', is left alone. With `leave` it is only
-# forgotten by this process.
+# Stops a cluster, and waits until that is done; one that is stopped, or another process', is left
+# alone. With `leave` it is only forgotten by this process. After an interrupt it goes on, and
+# another call waits for the same.
 cluster_stop <- function(cluster, leave) {
   unwrap(.Call(wrap__cluster_stop, cluster, leave))
 }
@@ -74,8 +75,8 @@ fleet_serves <- function(cluster) {
   unwrap(.Call(wrap__fleet_serves, cluster))
 }
 
-# The clusters of which something is left at the provider of `file` or `fields`: their ids, when
-# they were made, in seconds since 1970, and how many instances they have.
+# The clusters of which something is left at the provider that is `wanted`: their ids, when they
+# were made, in seconds since 1970, and how many instances they have.
 clusters_find <- function(wanted, programs) {
   unwrap(.Call(wrap__clusters_find, wanted, programs))
 }
@@ -206,15 +207,15 @@ probe_pointed <- function(pointer) {
   unwrap(.Call(wrap__probe_pointed, pointer))
 }
 
-# Begins to start a cluster, after everything that can be checked without asking anybody. `file` is
-# the path of a `cluster.json` or `NULL`; then `fields` are its fields. `programs` are the paths of
-# `rustbatch-worker` and of R, and R's version. Returns a pointer for `cluster_news()`.
+# Begins to start the cluster that is `wanted`, after everything that can be checked without asking
+# anybody. `programs` are the paths of `rustbatch-worker` and of R, and R's version. Returns a
+# pointer for `cluster_news()`.
 cluster_begin <- function(wanted, programs) {
   unwrap(.Call(wrap__cluster_begin, wanted, programs))
 }
 
-# Begins to look for the cluster that is called `name`, or has this id, at the provider of `file`
-# or `fields`. With `stop` it is stopped when R ends. Returns a pointer for `cluster_news()`.
+# Begins to look for the cluster that is called `name`, or has this id, at the provider that is
+# `wanted`. With `stop` it is stopped when R ends. Returns a pointer for `cluster_news()`.
 cluster_attach <- function(name, wanted, programs, stop) {
   unwrap(.Call(wrap__cluster_attach, name, wanted, programs, stop))
 }

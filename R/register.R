@@ -32,8 +32,13 @@
 #'
 #' @param cluster A cluster from [makeCluster()].
 #' @return `cluster`, invisibly.
-#' @section Errors: `rustBatch_error_cluster` when `cluster` is something else,
-#'   `rustBatch_error_closed` when it has been stopped.
+#' @section Errors: `rustBatch_error_cluster` when `cluster` is something else. When it
+#'   can't run loops: `rustBatch_error_closed` (it has been stopped),
+#'   `rustBatch_error_paused` (its server has, by [stopServer()]),
+#'   `rustBatch_error_lost` (what died of it is not replaced any more),
+#'   `rustBatch_error_forked` (it belongs to another R process). Loops end with these
+#'   as well, and with `rustBatch_error_corrupt` where something in Redis was damaged
+#'   or forged and can't be sent again; `vignette("failures")` has all errors.
 #' @section Warnings: a loop warns with `rustBatch_warning_unkept`, once, where the
 #'   provider does not let the cluster be kept up any more, for example because
 #'   credentials have expired: the loop goes on with the workers that there are.

@@ -41,6 +41,25 @@ containers_of <- function(id, ..., all = FALSE) {
 workers_of <- function(id) containers_of(id, "rustbatch.role=worker")
 servers_of <- function(id) containers_of(id, "rustbatch.role=server")
 
+# A `docker` that takes a second for each container that it removes, and refuses that as long as
+# there is the file whose name is returned; until the test ends.
+local_slow_docker <- function(frame = parent.frame()) {
+  place <- tempfile("docker-")
+  dir.create(place)
+  refuses <- file.path(place, "refuses")
+  writeLines(c(
+    "#!/bin/sh",
+    "case $1 in rm)",
+    "  sleep 1",
+    sprintf("  if [ -e '%s' ]; then echo 'Error from daemon: not now' >&2; exit 1; fi", refuses),
+    "esac",
+    sprintf("exec '%s' \"$@\"", Sys.which("docker"))
+  ), file.path(place, "docker"))
+  Sys.chmod(file.path(place, "docker"), "755")
+  local_environment(c(PATH = paste(place, Sys.getenv("PATH"), sep = ":")), frame)
+  refuses
+}
+
 # Does something in a process of its own when `seconds` have passed.
 later <- function(seconds, command, frame = parent.frame()) {
   script <- sprintf("sleep %s; exec %s", seconds, command)

@@ -62,3 +62,11 @@ test_that("an error does not show a call that holds a password", {
   expect_identical(call(setCredentials(secret)), quote(setCredentials()))
   expect_identical(call(makeCluster(colour = "red")), quote(makeCluster(colour = "red")))
 })
+
+test_as_user("what does not have the form that it has on the wire is refused", {
+  cluster <- local_cluster(1)
+  error <- expect_error(
+    rustBatch:::export_again(cluster$pointer, 1, "no id!"), class = "rustBatch_error_corrupt"
+  )
+  expect_match(conditionMessage(error), "`no id!` is not", fixed = TRUE)
+})

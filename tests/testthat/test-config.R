@@ -67,6 +67,15 @@ test_that("a field of a file is named with what was found and what is allowed", 
   expect_identical(error$field, "provider")
 })
 
+test_that("a provider that is not one name is refused", {
+  for (provider in list(c("docker", "ecs"), character(), 1, NA_character_)) {
+    refused <- quote(expect_refused(makeCluster(provider = provider), "config", "`provider`"))
+    # Before R 4.3 a condition of two values is a warning.
+    expect_identical(signals(error <- eval(refused)), character())
+    expect_identical(error$field, "provider")
+  }
+})
+
 test_that("what names no provider is refused", {
   for (spec in list(1, c("a", "b"), NA_character_, TRUE)) {
     expect_refused(getClusterList(spec), "config", "`spec` is")

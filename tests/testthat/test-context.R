@@ -75,6 +75,20 @@ test_as_user("a large object that loops share has the same value in each", {
   expect_identical(foreach(1, .combine = c) %dopar% big[1], 1000)
 })
 
+test_as_user("what a loop has used is freed when the user removes it", {
+  local_cluster(1)
+  freed <- FALSE
+  made <- local({
+    large <- runif(10)
+    function(i) i + length(large)
+  })
+  reg.finalizer(environment(made), function(env) freed <<- TRUE)
+  expect_identical(foreach(i = 1:2, .combine = c) %dopar% made(i), c(11L, 12L))
+  rm(made)
+  gc()
+  expect_true(freed)
+})
+
 test_as_user(".export adds what is only named in a text, .noexport leaves out", {
   local_cluster()
   named <- 7

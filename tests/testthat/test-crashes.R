@@ -208,6 +208,7 @@ test_as_user("a task that exceeds the limit of memory is told so, with limit and
 test_that("the words about memory say what is known", {
   crash <- function(...) {
     cause <- list(
+      times = 3L,
       message = "killed by signal 9 (SIGKILL), out of memory", signal = 9L, signalName = "SIGKILL",
       exit = NA_integer_, oom = TRUE, limit = NaN, peak = NaN, log = ""
     )

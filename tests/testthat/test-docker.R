@@ -93,6 +93,18 @@ test_as_user("a killed server's container costs no task", {
   expect_identical(foreach(i = 1:3, .combine = c) %dopar% i, 1:3)
 })
 
+test_as_user("a loop on a cluster whose server has been stopped says so", {
+  cluster <- local_docker(1)
+  stopServer(cluster)
+  expect_false(isServerRunning(cluster))
+  error <- expect_error(foreach(i = 1) %dopar% i, class = "rustBatch_error_paused")
+  expect_match(conditionMessage(error), "startServer(cluster)", fixed = TRUE)
+  expect_error(registerDoRustBatch(cluster), class = "rustBatch_error_paused")
+  expect_match(format(cluster)[1], "its server has been stopped")
+  startServer(cluster)
+  expect_identical(foreach(i = 1:3, .combine = c) %dopar% i, 1:3)
+})
+
 test_as_user("a worker that is asked to end finishes what it works on", {
   cluster <- local_docker(2)
   id <- id_of(cluster)
@@ -258,6 +270,13 @@ test_as_user("what a cluster in containers can't be is said before anything star
     refused(makeCluster(dockerCluster(1, image = "no.such.host.invalid/r:1"))),
     "rustBatch_error_image"
   )
+  with_path <- function(path, code) {
+    local_environment(c(PATH = path))
+    code
+  }
+  expect_identical(
+    with_path(tempdir(), refused(makeCluster(in_docker(1)))), "rustBatch_error_docker_missing"
+  )
   start <- function(...) refused(makeCluster(dockerCluster(1, ...)))
   expect_identical(start(memory = "lots"), "rustBatch_error_config")
   expect_identical(start(context = "none"), "rustBatch_error_provision")
@@ -269,6 +288,14 @@ test_as_user("what a cluster in containers can't be is said before anything star
   for (worker in list(7, -1, 1.5, NA, "none")) {
     expect_identical(refused(clusterLogs(cluster, worker)), "rustBatch_error_no_worker")
   }
+})
+
+test_as_user("a start that takes too long says what the workers were doing, and leaves nothing", {
+  skip_without_docker()
+  spec <- in_docker(1, name = "late", commandLine = "sleep 300", startTimeout = 10)
+  error <- expect_error(suppressMessages(makeCluster(spec)), class = "rustBatch_error_timed_out")
+  expect_match(conditionMessage(error), "running command line 1 of 1", fixed = TRUE)
+  expect_length(grep("^late-", getClusterList()$cluster), 0L)
 })
 
 test_as_user("a start that is interrupted leaves nothing, and waits for no gc()", {
@@ -316,6 +343,52 @@ test_as_user("a script that is interrupted in a start leaves nothing when it has
   tools::pskill(pid, 2L)
   expect_true(wait_until(length(alive(pid)) == 0L, 60))
   expect_identical(ours(), character())
+})
+
+# Code that interrupts the R process that evaluates it, in half a second.
+interrupt_soon <- quote(system(sprintf("(sleep 0.5; kill -INT %d) &", Sys.getpid())))
+
+test_as_user("a stop that is interrupted goes on, and the next one says how it ended", {
+  cluster <- local_docker(1)
+  id <- id_of(cluster)
+  refuses <- local_slow_docker()
+  interrupted <- function() {
+    eval(interrupt_soon)
+    tryCatch(stopCluster(cluster), interrupt = function(i) "interrupted")
+  }
+  file.create(refuses)
+  expect_identical(interrupted(), "interrupted")
+  expect_match(format(cluster)[1], ": being stopped")
+  error <- expect_error(stopCluster(cluster), class = "rustBatch_error_provision")
+  expect_match(conditionMessage(error), "not now")
+  expect_match(format(cluster)[1], ": could not be stopped")
+  expect_false(nothing_left(id))
+  unlink(refuses)
+  expect_identical(interrupted(), "interrupted")
+  expect_false(nothing_left(id))
+  stopCluster(cluster)
+  expect_true(nothing_left(id))
+  expect_match(format(cluster)[1], ": stopped")
+})
+
+test_as_user("R's end waits for a stop that was interrupted, and tries one again that failed", {
+  skip_without_docker()
+  for (fails in c(FALSE, TRUE)) {
+    refuses <- local_slow_docker()
+    if (fails) file.create(refuses)
+    client <- start_r(spec = in_docker(1), soon = interrupt_soon, refuses = refuses, body = quote({
+      cluster <- suppressMessages(makeCluster(spec))
+      say("id", rustBatch:::cluster_describe(cluster$pointer)$id)
+      eval(soon)
+      tryCatch(stopCluster(cluster), interrupt = function(i) say("interrupted"))
+      while (file.exists(refuses) && grepl("being stopped", format(cluster)[1])) Sys.sleep(0.1)
+      unlink(refuses)
+    }))
+    id <- client$said("id", 60)
+    client$said("interrupted")
+    expect_true(wait_until(length(alive(client$pid)) == 0L, 60))
+    expect_true(nothing_left(id))
+  }
 })
 
 test_as_user("what only resembles ours is not touched", {

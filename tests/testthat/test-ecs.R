@@ -5,7 +5,8 @@ test_as_user("a loop runs on Fargate, its price is shown, and nothing is left of
   aws <- local_aws()
   image <- local_worker_image()
   said <- signals(cluster <- makeCluster(on_fargate(
-    4, image, spot = "prefer", name = "fit", memory = 1000, maxCost = 5, executeCommand = TRUE
+    4, image, spot = "prefer", name = "fit", memory = 1000, maxCost = 5, maxCostPerHour = 0.11,
+    executeCommand = TRUE
   )))
   at_end(bquote(rustBatch::stopCluster(.(cluster))), environment())
   at_end(quote(foreach::registerDoSEQ()), environment())
@@ -33,6 +34,15 @@ test_as_user("a loop runs on Fargate, its price is shown, and nothing is left of
   command <- NULL
   capture.output(command <- clusterShell(cluster, 2))
   expect_match(command, "^aws ecs execute-command --region us-east-1 .* --command /bin/sh$")
+
+  # What there is no money for is not started, and told to who asks for it.
+  error <- NULL
+  refused <- function() {
+    error <<- tryCatch(resizeCluster(cluster, 5), error = identity)
+    inherits(error, "rustBatch_error_budget")
+  }
+  expect_true(wait_until(refused(), 30))
+  expect_match(conditionMessage(error), "more than 0.11 dollars for an hour", fixed = TRUE)
   id <- id_of(cluster)
   expect_true(id %in% getClusterList(ecsCluster())$cluster)
   expect_gt(length(aws$things(id)), 5)
@@ -79,8 +89,16 @@ test_as_user("a cluster whose R was killed is found by name, used, and as it was
   aws$tell("fault", '{"call": "ListTasks", "kind": "denied", "times": 2}')
   expect_true(wait_until(!is.null(rustBatch:::cluster_trouble(cluster$pointer)), 30))
   expect_match(format(cluster), "what dies is not replaced: Can't call ecs:ListTasks", all = FALSE)
-  said <- signals(for (i in 1:2) foreach(i = 1:3) %dopar% i)
-  expect_length(grep("^warning: What dies of the cluster is not replaced: ", said), 1)
+  told <- character()
+  withCallingHandlers(
+    for (i in 1:2) foreach(i = 1:3) %dopar% i,
+    rustBatch_warning_unkept = function(w) {
+      told <<- c(told, conditionMessage(w))
+      invokeRestart("muffleWarning")
+    }
+  )
+  expect_match(told, "^What dies of the cluster is not replaced: ")
+  expect_length(told, 1)
   # A stop that fails can be tried again.
   expect_error(stopCluster(cluster), class = "rustBatch_error_provision")
   expect_match(format(cluster)[1], "could not be stopped", fixed = TRUE)

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use extendr_api::prelude::*;
@@ -13,7 +14,7 @@ use rustbatch_queue::Client;
 
 use crate::boundary::entry;
 use crate::failure::Failure;
-use crate::runtime::{self, Origin};
+use crate::runtime::{self, Origin, Pending};
 use crate::values;
 
 /// The way out when a cluster is no more.
@@ -26,6 +27,8 @@ const AGAIN: &str =
 pub struct Cluster {
     origin: Origin,
     parts: RefCell<Option<Parts>>,
+    /// What stops it, or leaves it, until somebody has been told how that ended.
+    ending: RefCell<Option<Rc<Ending>>>,
     /// The blobs of the objects that have been exported, by their digest in memory.
     exported: RefCell<HashMap<[u8; 32], BlobRef>>,
     about: About,
@@ -50,6 +53,7 @@ pub struct About {
 }
 
 /// What there is of a cluster that has not been stopped.
+#[derive(Clone)]
 pub struct Parts {
     /// Keeps it up.
     pub up: Arc<Up<Place, Redis>>,
@@ -59,12 +63,19 @@ pub struct Parts {
     pub client: Client,
 }
 
+/// What stops a cluster, or leaves it: that goes on, and R's end waits for it, whoever is interrupted.
+struct Ending {
+    parts: Parts,
+    pending: Pending<(), Error>,
+}
+
 impl Cluster {
     /// A cluster of this process.
     pub fn new(parts: Parts, about: About) -> Self {
         Self {
             origin: Origin::here(),
             parts: RefCell::new(Some(parts)),
+            ending: RefCell::default(),
             exported: RefCell::default(),
             most: Cell::new(about.most),
             unstopped: Cell::new(false),
@@ -162,6 +173,13 @@ impl Cluster {
         if !self.origin.is_here() {
             return "another process'";
         }
+        if let Some(Ending { parts, pending }) = self.ending.borrow().as_deref() {
+            return match (pending.has_ended(), parts.up.is_gone()) {
+                (false, _) => "being stopped",
+                (true, true) => "stopped",
+                (true, false) => "could not be stopped",
+            };
+        }
         match self.access().map(|access| access.standing) {
             None => "stopped",
             Some(_) if self.unstopped.get() => "could not be stopped",
@@ -172,24 +190,53 @@ impl Cluster {
         }
     }
 
-    /// Takes back the parts of a cluster that could not be stopped, which is tried again.
-    fn keep(&self, parts: Parts) {
-        self.unstopped.set(true);
-        *self.parts.borrow_mut() = Some(parts);
-    }
-
     /// The parts, which the cluster has no more then; nothing where it is stopped, or another process'.
     fn take(&self) -> Option<Parts> {
         if self.origin.is_here() { self.parts.take() } else { None }
+    }
+
+    /// What ends the cluster, begun now unless it has begun; nothing where it is stopped, or another
+    /// process'.
+    fn ending(&self, leave: bool) -> std::result::Result<Option<Rc<Ending>>, Failure> {
+        if !self.origin.is_here() {
+            return Ok(None);
+        }
+        if let Some(begun) = &*self.ending.borrow() {
+            return Ok(Some(Rc::clone(begun)));
+        }
+        let Some(up) = self.parts.borrow().as_ref().map(|parts| Arc::clone(&parts.up)) else {
+            return Ok(None);
+        };
+        let pending = Pending::lasting(async move {
+            match leave {
+                true => up.leave().await,
+                false => left(up.stop().await?.left),
+            }
+        })?;
+        let ending = self.parts.take().map(|parts| Rc::new(Ending { parts, pending }));
+        self.ending.replace(ending.clone());
+        Ok(ending)
+    }
+
+    /// It has ended. What could not be stopped can be tried again.
+    fn ended(&self) {
+        let Some(ending) = self.ending.take() else { return };
+        if !ending.parts.up.is_gone() {
+            self.unstopped.set(true);
+            self.parts.replace(Some(ending.parts.clone()));
+        }
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
         if !self.origin.is_here() {
-            std::mem::forget(self.parts.take());
+            std::mem::forget((self.parts.take(), self.ending.take()));
             return;
         }
+        // Where an ending that nobody waited for has failed, it is tried again; where it goes on, R's end
+        // waits for it already.
+        self.ended();
         let Some(Parts { up, place, .. }) = self.take() else { return };
         if place.is_local() {
             // Its processes die with what is dropped here, at once.
@@ -203,24 +250,23 @@ impl Drop for Cluster {
     }
 }
 
-/// Stops a cluster; one that is stopped, or another process', is left alone. With `leave` it is only
-/// forgotten by this process.
+/// Stops a cluster, and waits until that is done; one that is stopped, or another process', is left
+/// alone. With `leave` it is only forgotten by this process. After an interrupt it goes on, and
+/// another call waits for the same.
 #[extendr]
 fn cluster_stop(cluster: Robj, leave: bool) -> Robj {
     entry(|| {
         let cluster = values::pointed::<Cluster>(&cluster)?;
-        if let Some(parts) = cluster.take() {
-            let up = Arc::clone(&parts.up);
-            // An interrupt does not cut it in two.
-            let done = runtime::run(async move {
-                match leave {
-                    true => up.leave().await,
-                    false => left(up.stop().await?.left),
+        if let Some(ending) = cluster.ending(leave)? {
+            let done = loop {
+                match ending.pending.wait() {
+                    Ok(None) => {}
+                    Ok(Some(())) => break Ok(()),
+                    Err(Failure::Unwind(jump)) => return Err(Failure::Unwind(jump)),
+                    Err(failure) => break Err(failure),
                 }
-            });
-            if done.is_err() && !parts.up.is_gone() {
-                cluster.keep(parts);
-            }
+            };
+            cluster.ended();
             done?;
         }
         Ok(values::null())

@@ -9,8 +9,9 @@ use crate::digest::Digest;
 use crate::failure::{Failure, Raised};
 use crate::{digest, runtime, serial, values};
 
-/// What has fewer bytes than this travels in the context.
-const LARGE: usize = 64 << 10;
+/// What has fewer bytes than this travels in the context, and the context in its job: it is worth no
+/// fetch of its own.
+pub const LARGE: usize = 64 << 10;
 
 /// Sees to it that a large plain object is in Redis. Returns its blob as text, or `NULL` when the
 /// object is small, or not plain.

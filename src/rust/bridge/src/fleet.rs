@@ -109,8 +109,8 @@ fn fleet_serves(cluster: Robj) -> Robj {
     })
 }
 
-/// The clusters of which something is left at the provider that is `wanted`: their ids, when they were
-/// made, in seconds since 1970, and how many instances they have.
+/// The clusters of which something is left at the provider that is `wanted`: their ids, when they
+/// were made, in seconds since 1970, and how many instances they have.
 #[extendr]
 fn clusters_find(wanted: Robj, programs: Robj) -> Robj {
     entry(|| {

@@ -12,17 +12,15 @@ use rustbatch_protocol::{
     BlobHash, BlobRef, ChunkName, Context, Outcome, Payload, RPackages, Report, Stream, Wanted,
     encode,
 };
-use rustbatch_queue::{Client, Event, Job, JobSpec};
+use rustbatch_queue::{CRASHES, Client, Event, Job, JobSpec};
 
 use crate::boundary::entry;
 use crate::cluster::Cluster;
+use crate::export::LARGE;
 use crate::failure::{Failure, Raised};
 use crate::interrupt::wait;
 use crate::runtime::{self, Origin};
 use crate::{serial, values};
-
-/// What is shorter than this many bytes travels within the context.
-const SHORT: usize = 64 << 10;
 
 /// A job as R holds it. In a forked child it is forgotten, never dropped.
 struct Loop {
@@ -83,8 +81,7 @@ fn job_open(
         main.extend(head);
         main.append(&mut serialize(&body, &calling)?);
         let mut fresh = Vec::new();
-        // A short one is worth no fetch of its own.
-        let main = if main.len() <= SHORT {
+        let main = if main.len() < LARGE {
             Payload::Inline(main)
         } else {
             Payload::Blob(keep(&client, main, &mut blobs, &mut fresh))
@@ -263,6 +260,7 @@ impl Loop {
             ])?,
             Report::GivenUp(why) => values::text(&why.replace('\0', ""))?,
             Report::Crashed(cause) => values::named_list(&[
+                ("times", values::integers(&[CRASHES.cast_signed()])?),
                 ("message", values::text(&cause.words())?),
                 ("signal", number(cause.signal)?),
                 ("signalName", values::text(cause.signal_name().unwrap_or_default())?),

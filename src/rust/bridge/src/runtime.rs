@@ -99,7 +99,7 @@ pub fn is_started() -> bool {
 /// Runs a future on the background threads while R's thread waits for it, open to Ctrl-C.
 ///
 /// When the wait is interrupted (or R jumps from it otherwise) the task is aborted at its next
-/// `.await`: whatever must not be cut in two belongs into a task of its own. A panic in the future is
+/// `.await`: whatever must not be cut in two is [`Pending::lasting`]. A panic in the future is
 /// a failure of the kind `internal`. The future sees no R.
 pub fn run<T, E>(future: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, Failure>
 where
@@ -127,10 +127,12 @@ where
     }
 }
 
-/// A future that runs on the background threads. Dropping it aborts it, as an interrupt does.
+/// A future that runs on the background threads. Dropping it aborts it, as an interrupt does; one that
+/// [lasts](Pending::lasting) goes on.
 pub struct Pending<T, E> {
     inbox: mpsc::Receiver<Result<Result<T, E>, tokio::task::JoinError>>,
-    _guard: Aborted,
+    task: AbortHandle,
+    lasts: bool,
 }
 
 impl<T, E> Pending<T, E>
@@ -143,14 +145,33 @@ where
         future: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Result<Self, Failure> {
         let handle = handle()?;
+        let (pending, answered) = Self::spawn(&handle, future, false);
+        handle.spawn(answered);
+        Ok(pending)
+    }
+
+    /// Begins what must not be cut in two: it goes on whoever waits for it, and R's end waits for it.
+    pub fn lasting(
+        future: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<Self, Failure> {
+        let (pending, answered) = Self::spawn(&handle()?, future, true);
+        farewell(answered);
+        Ok(pending)
+    }
+
+    fn spawn(
+        handle: &Handle,
+        future: impl Future<Output = Result<T, E>> + Send + 'static,
+        lasts: bool,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (answer, inbox) = mpsc::sync_channel(1);
-        let task = handle.spawn(future);
-        let _guard = Aborted(task.abort_handle());
-        handle.spawn(async move {
+        let running = handle.spawn(future);
+        let task = running.abort_handle();
+        let answered = async move {
             // Nobody listens after an interrupt.
-            let _ = answer.send(task.await);
-        });
-        Ok(Self { inbox, _guard })
+            let _ = answer.send(running.await);
+        };
+        (Self { inbox, task, lasts }, answered)
     }
 
     /// Waits for [`LOOK`], open to Ctrl-C: the value, once, or nothing yet.
@@ -163,12 +184,19 @@ where
     }
 }
 
-/// Aborts a task when it goes; one that is finished does not mind.
-struct Aborted(AbortHandle);
+impl<T, E> Pending<T, E> {
+    /// Whether it has ended, well or not.
+    pub fn has_ended(&self) -> bool {
+        self.task.is_finished()
+    }
+}
 
-impl Drop for Aborted {
+impl<T, E> Drop for Pending<T, E> {
     fn drop(&mut self) {
-        self.0.abort();
+        // One that has ended does not mind.
+        if !self.lasts {
+            self.task.abort();
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Clusters that come to be, or to this process: begun, listened to, taken.
+//! Starting or attaching to a cluster: begin, poll for progress, take it.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -31,8 +31,8 @@ struct Begun {
 }
 
 /// Begins to start the cluster that is `wanted`, after everything that can be checked without asking
-/// anybody. `programs` are the paths of `rustbatch-worker` and of R, and R's version. Returns a pointer
-/// for `cluster_news()`.
+/// anybody. `programs` are the paths of `rustbatch-worker` and of R, and R's version. Returns a
+/// pointer for `cluster_news()`.
 #[extendr]
 fn cluster_begin(wanted: Robj, programs: Robj) -> Robj {
     entry(|| {
