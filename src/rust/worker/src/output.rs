@@ -217,6 +217,8 @@ pub fn drain<R: AsFd>(pipe: Option<&R>, stream: Stream, capture: &mut Capture) {
 #[cfg(test)]
 #[allow(clippy::expect_used)]
 mod tests {
+    use rustbatch_protocol::{blob::INLINE, seal::MAX_PLAIN};
+
     use super::*;
 
     fn texts(outputs: &[Output], stream: Stream) -> Vec<(u32, String)> {
@@ -312,7 +314,7 @@ mod tests {
         let (kept, cut) = sums(&taken);
         assert_eq!(kept as u64 + cut, 1_000_000);
         let length = rustbatch_protocol::encode(&taken).map(|bytes| bytes.len());
-        assert!(length.as_ref().is_ok_and(|&length| length <= ALL + 2 * PIECE), "{length:?}");
+        assert!(length.as_ref().is_ok_and(|&length| length <= MAX_PLAIN - INLINE), "{length:?}");
     }
 
     #[test]
