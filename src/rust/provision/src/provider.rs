@@ -154,10 +154,20 @@ pub trait Provider: Send + Sync + 'static {
 pub struct Plan {
     /// What the user should know: sizes rounded up, quotas nearly reached.
     pub notes: Vec<String>,
-    /// The most workers that there may be now; none known when absent.
-    pub most_workers: Option<u32>,
+    /// The most workers that there may be now, and what allows no more, in words; none known when absent.
+    pub most_workers: Option<(u32, String)>,
     /// What an hour of the whole cluster costs, in US dollars; unknown when absent.
     pub dollars_per_hour: Option<f64>,
+}
+
+impl Plan {
+    /// `what` allows no more workers than this.
+    pub fn allow(&mut self, workers: f64, what: &str) {
+        let workers = workers.min(f64::from(u32::MAX)) as u32;
+        if self.most_workers.as_ref().is_none_or(|(most, _)| workers < *most) {
+            self.most_workers = Some((workers, what.to_owned()));
+        }
+    }
 }
 
 /// What a cluster costs, in US dollars; rather too much than too little.

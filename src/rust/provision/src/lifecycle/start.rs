@@ -36,9 +36,9 @@ pub(super) async fn run<P: Provider, D: Door>(mut fleet: Fleet<P, D>) -> Result<
     for note in plan.notes {
         fleet.say(note);
     }
-    if let Some(most) = plan.most_workers.filter(|most| *most < fleet.wish.least) {
+    if let Some((most, by)) = plan.most_workers.filter(|(most, _)| *most < fleet.wish.least) {
         let what = format!("start {} workers", fleet.wish.least);
-        let reason = format!("the provider allows {most} now");
+        let reason = format!("{by} allows {most}");
         return Err(Error::Refused { what, reason, way: format!("Ask for {most} or fewer.") });
     }
     match steps(&mut fleet).await {

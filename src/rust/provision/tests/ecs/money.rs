@@ -30,9 +30,10 @@ async fn a_start_says_what_it_costs_and_asks_no_more_than_is_allowed() {
     assert_eq!(said.most_workers, None);
     let limited = |most| Ecs { max_cost_per_hour: Some(most), ..four.clone() };
     let said = plan(limited(SERVER + 2.0 * WORKER)).await.expect("a plan");
-    assert_eq!(said.most_workers, Some(2));
-    let error = plan(limited(0.03)).await.expect_err("too little").to_string();
-    assert!(error.contains("`maxCostPerHour`, 0.03"), "{error}");
+    assert_eq!(said.most_workers.expect("a limit").0, 2);
+    let error = plan(limited(0.03)).await.expect_err("too little");
+    assert_eq!(error.kind(), "budget");
+    assert!(error.to_string().contains("`maxCostPerHour` is 0.03"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

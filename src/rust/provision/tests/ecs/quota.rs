@@ -20,7 +20,7 @@ async fn a_check_says_for_how_many_workers_the_account_has_room() {
     let Some(cloud) = Cloud::new() else { return };
     let ten = |spot| Ecs { workers: 10, cpu: 1024, memory: 2048, spot, ..cloud.ecs("none") };
     let plan = async |spot| cloud.provider(ten(spot)).await.check().await;
-    let most = async |spot| plan(spot).await.expect("a plan").most_workers;
+    let most = async |spot| plan(spot).await.expect("a plan").most_workers.map(|most| most.0);
     assert_eq!(most(Spot::Never).await, None, "nobody says");
 
     cloud.tell("quota", &json!({USUAL: 6.0, SPARE: 3.5}));
@@ -53,6 +53,9 @@ async fn more_than_there_is_room_for_is_refused_before_anything_is_made() {
     let wish = wish("large", 4);
     let start = lifecycle::start(provider, door, wish, policy(), Progress::default());
     let said = start.await.err().expect("too many").to_string();
-    assert!(said.contains("3 now") && said.contains("Ask for 3 or fewer"), "{said}");
+    assert!(
+        said.contains("quota in us-east-1 allows 3") && said.contains("Ask for 3 or fewer"),
+        "{said}"
+    );
     assert_eq!(cloud.calls("CreateVpc") + cloud.calls("CreateCluster"), 0);
 }

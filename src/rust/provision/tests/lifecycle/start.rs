@@ -215,7 +215,7 @@ async fn a_quota_that_is_known_before_costs_nothing() {
     let fake = Fake::default();
     fake.world().most = Some(2);
     let error = start(&fake, wish(3), policy()).await.err().expect("too many");
-    let text = "Can't start 3 workers: the provider allows 2 now\n* Ask for 2 or fewer.";
+    let text = "Can't start 3 workers: the quota allows 2\n* Ask for 2 or fewer.";
     assert_eq!(error.to_string(), text);
     assert_eq!(fake.world().points, ["check"]);
 }

@@ -241,7 +241,8 @@ impl Fake {
 impl Provider for Fake {
     async fn check(&self) -> Result<Plan, Error> {
         self.point("check").await?;
-        Ok(Plan { most_workers: self.world().most, ..Plan::default() })
+        let most_workers = self.world().most.map(|most| (most, "the quota".to_owned()));
+        Ok(Plan { most_workers, ..Plan::default() })
     }
 
     async fn prepare(&self, cluster: &ClusterId) -> Result<Site, Error> {

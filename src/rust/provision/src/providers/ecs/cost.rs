@@ -108,20 +108,20 @@ impl Fargate {
         // A task costs a minute at least.
         let least = (base + each) / 60.0;
         if let Some(most) = self.ecs.max_cost.filter(|most| *most < least) {
-            return Err(super::refused(
-                &format!("a server and a worker cost {least:.4} dollars at least"),
-                &format!("That is more than `maxCost`, {most}: raise it, or ask for less."),
-            ));
+            let reason = format!(
+                "a server and a worker cost {least:.4} dollars at least, and `maxCost` is {most}"
+            );
+            return Err(over(reason));
         }
         let Some(most) = self.ecs.max_cost_per_hour else { return Ok(()) };
         let workers = ((most - base) / each + 1e-9).floor();
         if workers < 1.0 {
-            return Err(super::refused(
-                &format!("a server and a worker cost {:.3} dollars for an hour", base + each),
-                &format!("That is more than `maxCostPerHour`, {most}: raise it, or ask for less."),
-            ));
+            let both = base + each;
+            return Err(over(format!(
+                "a server and a worker cost {both:.3} dollars for an hour, and `maxCostPerHour` is {most}"
+            )));
         }
-        plan.most_workers = Some(workers.min(f64::from(u32::MAX)) as u32);
+        plan.allow(workers, &format!("`maxCostPerHour`, {most},"));
         Ok(())
     }
 

@@ -64,8 +64,7 @@ impl Fargate {
         let each = processors(worker);
         plan.notes
             .push(format!("There is room for {workers} workers of {each} vCPU: {quota}. {more}"));
-        let workers = workers.min(f64::from(u32::MAX)) as u32;
-        plan.most_workers = Some(plan.most_workers.map_or(workers, |most| most.min(workers)));
+        plan.allow(workers, &format!("your account's quota in {region}"));
         Ok(())
     }
 
