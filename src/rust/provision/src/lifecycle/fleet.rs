@@ -1,6 +1,6 @@
 //! The instances of a cluster, as the lifecycle knows them, and what it does with them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -61,6 +61,8 @@ pub(super) struct Fleet<P: Provider, D: Door> {
     /// Tells who uses the cluster of a new server.
     pub access: Option<watch::Sender<Access>>,
     pub members: BTreeMap<InstanceId, Member>,
+    /// Those that were ended, and that may still be listed as if they ran.
+    pub ended: HashSet<InstanceId>,
     /// How many of those that died or did not come have not been replaced.
     pub owed: u32,
     pub budget: Budget,
@@ -133,6 +135,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             ways: None,
             access: None,
             members: BTreeMap::new(),
+            ended: HashSet::new(),
             owed: 0,
             why: String::new(),
             quiet: None,
@@ -245,6 +248,15 @@ impl<P: Provider, D: Door> Fleet<P, D> {
     pub async fn listed(&self) -> Result<HashMap<InstanceId, Instance>, Error> {
         let all = again(&self.policy, || self.provider.instances(&self.cluster)).await?;
         Ok(all.into_iter().map(|instance| (instance.id.clone(), instance)).collect())
+    }
+
+    /// Ends instances, and knows from then on that they end, however long they are listed.
+    ///
+    /// # Errors
+    /// Those of [`Provider::terminate`].
+    pub async fn terminate(&mut self, ids: &[InstanceId]) -> Result<(), Error> {
+        self.ended.extend(ids.iter().cloned());
+        again(&self.policy, || self.provider.terminate(&self.cluster, ids)).await
     }
 
     /// Launches workers, and knows them from then on. What comes short is owed.

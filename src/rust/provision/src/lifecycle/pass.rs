@@ -64,11 +64,12 @@ impl<P: Provider, D: Door> Fleet<P, D> {
     }
 
     /// Instances that carry our tag and that nobody knows were launched by a call whose answer was
-    /// lost.
+    /// lost, unless they were ended: some run on for a while.
     fn adopt(&mut self, listed: &HashMap<InstanceId, Instance>, now: Instant) {
+        self.ended.retain(|id| listed.get(id).is_some_and(|i| !i.state.has_stopped()));
         for (id, instance) in listed {
-            let stopped = instance.state.has_stopped();
-            if instance.role == Role::Worker && !stopped && !self.members.contains_key(id) {
+            let known = self.members.contains_key(id) || self.ended.contains(id);
+            if instance.role == Role::Worker && !instance.state.has_stopped() && !known {
                 let worker = instance.worker.clone();
                 let member = Member { worker, launched: now, seen: None, leaving: false };
                 self.members.insert(id.clone(), member);
@@ -97,7 +98,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             return Ok(());
         }
         let ids: Vec<_> = gone.iter().map(|(id, _)| id.clone()).collect();
-        again(&self.policy, || self.provider.terminate(&self.cluster, &ids)).await?;
+        self.terminate(&ids).await?;
         let register = self.register()?;
         for (id, why) in gone {
             let Some(Member { worker, leaving, .. }) = self.members.remove(&id) else { continue };
@@ -180,7 +181,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         let (drain, end): (Vec<_>, Vec<_>) = order.into_iter().partition(|(joined, ..)| *joined);
         let end: Vec<_> = end.into_iter().map(|(_, _, id)| id).collect();
         if !end.is_empty() {
-            again(&self.policy, || self.provider.terminate(&self.cluster, &end)).await?;
+            self.terminate(&end).await?;
             self.members.retain(|id, _| !end.contains(id));
         }
         let drain: Vec<_> = drain.into_iter().map(|(_, _, id)| id).collect();
@@ -258,7 +259,9 @@ impl<P: Provider, D: Door> Fleet<P, D> {
                 Some(format!("the server {id} is gone"))
             }
             // It has been replaced.
-            None if listed.values().any(serves) => Some(format!("the server {id} is gone")),
+            None if listed.values().any(|i| self.serves_now(i)) => {
+                Some(format!("the server {id} is gone"))
+            }
             _ => None,
         }
     }
@@ -275,7 +278,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             Grant::Spent => return self.give_up(),
         }
         let old: Vec<_> = self.listed().await?.into_keys().collect();
-        again(&self.policy, || self.provider.terminate(&self.cluster, &old)).await?;
+        self.terminate(&old).await?;
         self.members.clear();
         (self.server, self.ways) = (None, None);
         let access = match self.raise_anew().await {
@@ -304,9 +307,10 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         self.site = Some(again(&self.policy, || self.provider.prepare(&self.cluster)).await?);
         self.raise().await
     }
-}
 
-/// Whether it is a server that has not stopped.
-fn serves(instance: &Instance) -> bool {
-    instance.role == Role::Server && !instance.state.has_stopped()
+    /// Whether it is a server that has not stopped, and was not ended.
+    fn serves_now(&self, instance: &Instance) -> bool {
+        let Instance { id, role, state, .. } = instance;
+        *role == Role::Server && !state.has_stopped() && !self.ended.contains(id)
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::fleet::{Fleet, again};
+use super::fleet::Fleet;
 use super::{Access, Door, Register, Standing};
 use crate::Error;
 use crate::provider::{Provider, Role, State};
@@ -20,7 +20,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         }
         self.paused = true;
         let all: Vec<_> = self.listed().await?.into_keys().collect();
-        again(&self.policy, || self.provider.terminate(&self.cluster, &all)).await?;
+        self.terminate(&all).await?;
         self.members.clear();
         self.server = None;
         self.tell(Standing::Paused);

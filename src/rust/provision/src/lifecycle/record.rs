@@ -122,7 +122,8 @@ impl<P: Provider, D: Door> Fleet<P, D> {
     ) -> Result<bool, Error> {
         let ours = self.server.as_ref().map(|(id, _)| id);
         let other = |id: &&InstanceId| {
-            Some(*id) != ours && listed.get(*id).is_some_and(|i| !i.state.has_stopped())
+            let runs = listed.get(*id).is_some_and(|i| !i.state.has_stopped());
+            runs && Some(*id) != ours && !self.ended.contains(*id)
         };
         let record = recall(&*self.provider, &self.policy, &self.cluster).await?;
         let Some(record) = record.filter(|r| r.server.as_ref().is_some_and(|id| other(&id))) else {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustbatch_protocol::bootstrap::Address;
 use rustbatch_provision::lifecycle::{self, Standing, Wish};
-use rustbatch_provision::provider::Role;
+use rustbatch_provision::provider::{Instance, Role};
 use tokio::time::timeout;
 
 use super::fake::{self, Fake, SOON, policy, wish};
@@ -157,6 +157,57 @@ async fn an_instance_whose_launch_was_not_answered_is_adopted() {
     }
     assert_eq!(workers(&fake).len(), 3);
     assert_eq!(up.numbers(), numbers(3, 0, 3));
+}
+
+/// What is told to end may run on for minutes.
+#[tokio::test]
+async fn what_was_ended_and_runs_on_is_not_adopted() {
+    let fake = Fake::default();
+    let (up, now) = stands(&fake, 2).await;
+    (fake.world().lingers, fake.world().remembers) = (9, true);
+    // Those that take their place have not joined for as long, and would leave before all others.
+    fake.world().slow = 15;
+    let old: Vec<_> = workers(&fake).into_iter().map(|worker| worker.id).collect();
+    fake.world().mute = true;
+    up.pass(now + Duration::from_secs(61)).await.expect("others");
+    fake.world().mute = false;
+    let others = |w: &fake::World| {
+        let made = w.made.iter().map(|made| made.instance.clone());
+        let workers = made.filter(|i| i.role == Role::Worker && !old.contains(&i.id));
+        workers.collect::<Vec<_>>()
+    };
+    let before = others(&fake.world());
+    assert_eq!((before.len(), workers(&fake).len()), (2, 4));
+    for second in 62..82 {
+        up.pass(now + Duration::from_secs(second)).await.expect("a pass");
+        let running = if second < 77 { 0 } else { 2 };
+        assert_eq!(up.numbers(), numbers(2, 2 - running, running), "{second}");
+    }
+    let ids = |all: Vec<Instance>| all.into_iter().map(|i| i.id).collect::<Vec<_>>();
+    assert_eq!(ids(others(&fake.world())), ids(before), "they stay");
+    let buried = fake.world().buried.len();
+    assert_eq!((buried, launches(&fake)), (2, 2), "nobody is lost but the two");
+}
+
+/// The server that was lost runs on, and its record names it until there is another one.
+#[tokio::test]
+async fn a_server_that_was_ended_and_runs_on_is_not_followed() {
+    let fake = Fake::default();
+    let (up, now) = stands(&fake, 1).await;
+    fake.world().lingers = 99;
+    let old = fake.world().alive(Role::Server).remove(0).id;
+    fake.world().deaf = true;
+    up.pass(now).await.expect_err("no answer");
+    fake.world().capacity = 0;
+    up.pass(now + Duration::from_secs(30)).await.expect_err("no room for another server");
+    (fake.world().capacity, fake.world().deaf) = (usize::MAX, false);
+    up.pass(now + Duration::from_secs(31)).await.expect("another server");
+    let address = up.access().server.address;
+    assert!(
+        !matches!(&address, Address::Pinned(host, ..) if host.starts_with(&old.to_string())),
+        "{address:?}"
+    );
+    assert_eq!(up.access().standing, Standing::Up);
 }
 
 #[tokio::test]

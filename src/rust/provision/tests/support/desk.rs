@@ -42,7 +42,9 @@ impl Register for Desk {
         }
         let world = self.0.world();
         let running = world.made.iter().filter(|made| made.instance.state == State::Running);
-        let names = running.filter_map(|made| made.instance.worker.clone());
+        // One that is told to end leaves at once.
+        let staying = running.filter(|made| made.ends.is_none());
+        let names = staying.filter_map(|made| made.instance.worker.clone());
         let names = names.filter(|_| !world.mute);
         let busy = |worker: WorkerId| {
             let held = world.held.get(&worker).copied().unwrap_or(0);

@@ -52,6 +52,8 @@ pub struct World {
     pub fatal: Option<Role>,
     /// What is terminated is listed as stopped from then on.
     pub remembers: bool,
+    /// For how many looks what is terminated is still listed as running.
+    pub lingers: u32,
     /// Nobody joins.
     pub mute: bool,
     /// The queue does not answer.
@@ -87,6 +89,8 @@ pub struct Made {
     /// Where it was told that the server is.
     pub server: Option<Address>,
     looks: u32,
+    /// Once it is terminated, for how many looks more it runs.
+    pub ends: Option<u32>,
 }
 
 impl Default for World {
@@ -105,6 +109,7 @@ impl Default for World {
             hidden: 0,
             fatal: None,
             remembers: false,
+            lingers: 0,
             mute: false,
             deaf: false,
             shut: false,
@@ -146,10 +151,23 @@ impl World {
         nothing && self.strangers == [STRANGER]
     }
 
+    /// What is terminated ends, when its time has come.
+    fn end(&mut self) {
+        let over = |made: &Made| made.ends == Some(0);
+        if self.remembers {
+            for made in self.made.iter_mut().filter(|made| over(made)) {
+                made.instance.state = State::Stopped { why: "it was ended".into() };
+            }
+        } else {
+            self.made.retain(|made| !over(made));
+        }
+    }
+
     fn look(&mut self, cluster: &ClusterId) -> Vec<Instance> {
         let World { made, slow, hidden, fatal, drained, held, .. } = self;
         let mut listed = Vec::new();
-        for Made { instance, looks, .. } in made.iter_mut().filter(|m| m.cluster == *cluster) {
+        for Made { instance, looks, ends, .. } in made.iter_mut().filter(|m| m.cluster == *cluster)
+        {
             *looks += 1;
             let starts = matches!(instance.state, State::Starting { .. });
             if starts && *fatal == Some(instance.role) {
@@ -164,7 +182,9 @@ impl World {
             if *looks > *hidden {
                 listed.push(instance.clone());
             }
+            *ends = ends.map(|looks| looks.saturating_sub(1));
         }
+        self.end();
         listed
     }
 }
@@ -254,7 +274,7 @@ impl Provider for Fake {
                     Bootstrap::Server(_) => None,
                 };
                 let (cluster, token) = (site.cluster.clone(), token.clone());
-                world.made.push(Made { cluster, instance, token, server, looks: 0 });
+                world.made.push(Made { cluster, instance, token, server, looks: 0, ends: None });
             }
         }
         self.point(format!("after launching a {role}")).await?;
@@ -274,13 +294,11 @@ impl Provider for Fake {
         self.point("terminate").await?;
         let named = |made: &Made| made.cluster == *cluster && ids.contains(&made.instance.id);
         let mut world = self.world();
-        if world.remembers {
-            for made in world.made.iter_mut().filter(|made| named(made)) {
-                made.instance.state = State::Stopped { why: "it was ended".into() };
-            }
-        } else {
-            world.made.retain(|made| !named(made));
+        let lingers = world.lingers;
+        for made in world.made.iter_mut().filter(|made| named(made)) {
+            made.ends.get_or_insert(if made.instance.state.has_stopped() { 0 } else { lingers });
         }
+        world.end();
         Ok(())
     }
 
