@@ -65,7 +65,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
 
     /// Instances that carry our tag and that nobody knows were launched by a call whose answer was
     /// lost, unless they were ended: some run on for a while.
-    fn adopt(&mut self, listed: &HashMap<InstanceId, Instance>, now: Instant) {
+    pub fn adopt(&mut self, listed: &HashMap<InstanceId, Instance>, now: Instant) {
         self.ended.retain(|id| listed.get(id).is_some_and(|i| !i.state.has_stopped()));
         for (id, instance) in listed {
             let known = self.members.contains_key(id) || self.ended.contains(id);
@@ -156,7 +156,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
     }
 
     /// From now on nothing is replaced.
-    fn end(&mut self, why: String) -> Result<(), Error> {
+    pub fn end(&mut self, why: String) -> Result<(), Error> {
         self.say(format!("the cluster is lost: {why}"));
         self.lost = Some(why.clone());
         self.tell(Standing::Lost(why.clone()));
@@ -232,10 +232,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         listed: &HashMap<InstanceId, Instance>,
         now: Instant,
     ) -> Result<(), Error> {
-        if self.is_taken_down(now).await? {
-            return self.end("it was stopped by another R session, or a clean-up".into());
-        }
-        if self.catch_up(listed).await? {
+        if self.catch_up(listed, now).await? {
             return Ok(());
         }
         let bereft = *self.bereft.get_or_insert(now);

@@ -18,19 +18,38 @@ impl<P: Provider, D: Door> Fleet<P, D> {
                     .into(),
             });
         }
+        let before = (self.paused, self.server.take());
         self.paused = true;
+        // First, so that others who hold the cluster know that it is meant so. Who finds it from now on
+        // starts it again.
+        if let Err(error) = self.remember().await {
+            (self.paused, self.server) = before;
+            return Err(error);
+        }
+        self.be_paused();
+        self.end_all().await
+    }
+
+    async fn end_all(&mut self) -> Result<(), Error> {
         let all: Vec<_> = self.listed().await?.into_keys().collect();
-        self.terminate(&all).await?;
+        self.terminate(&all).await
+    }
+
+    /// Nothing of the cluster is looked after until somebody starts it again.
+    pub fn be_paused(&mut self) {
+        (self.paused, self.server) = (true, None);
         self.members.clear();
-        self.server = None;
         self.tell(Standing::Paused);
-        // Who finds the cluster now starts it again.
-        self.remember().await
     }
 
     /// See [`super::Up::start_server`].
     pub async fn resume(&mut self) -> Result<(), Error> {
         if !self.paused {
+            return Ok(());
+        }
+        // Another client may have done it.
+        let listed = self.listed().await?;
+        if self.catch_up(&listed, Instant::now()).await? && !self.paused {
             return Ok(());
         }
         let access = self.rise().await?;
@@ -47,8 +66,10 @@ impl<P: Provider, D: Door> Fleet<P, D> {
     pub async fn rise(&mut self) -> Result<Access, Error> {
         let risen = self.risen().await;
         if risen.is_err() {
-            // What was begun is no use; the error says more than that of this would.
-            let _ = self.pause().await;
+            // What was begun is no use; the error says more than those of these would.
+            self.be_paused();
+            let _ = self.remember().await;
+            let _ = self.end_all().await;
         }
         risen
     }

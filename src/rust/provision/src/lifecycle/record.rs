@@ -67,20 +67,58 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         Ok(())
     }
 
-    /// Whether the cluster has been taken down, by another client or a clean-up: nothing is kept of it
-    /// any more, too soon for it to have ended by itself.
-    ///
-    /// # Errors
-    /// Those of [`Provider::recall`].
-    pub async fn is_taken_down(&self, now: Instant) -> Result<bool, Error> {
+    /// Whether a record that is not there any more means that the cluster has been taken down, by another
+    /// client or a clean-up: one that was stopped on purpose does not go by itself, nor does any so soon.
+    fn misses_record(&self, now: Instant) -> bool {
         let ends = self.site.as_ref().is_none_or(|site| site.server.lifeline);
         let (then, wall) = self.heard;
         let slept = now.saturating_duration_since(then).max(wall.elapsed().unwrap_or_default());
         let asleep = slept >= self.policy.idle;
-        if ends || asleep || !self.remembered {
-            return Ok(false);
+        self.remembered && !ends && (self.paused || !asleep)
+    }
+
+    /// Where the server is lost, does what other clients have done, as the record tells it: follows them
+    /// to another server, pauses, or gives the cluster up. Says whether it did.
+    ///
+    /// # Errors
+    /// Those of [`Provider::recall`], and of the connection; [`Error::Lost`].
+    pub async fn catch_up(
+        &mut self,
+        listed: &HashMap<InstanceId, Instance>,
+        now: Instant,
+    ) -> Result<bool, Error> {
+        match recall(&*self.provider, &self.policy, &self.cluster).await? {
+            None if self.misses_record(now) => {
+                self.end("it was stopped by another R session, or a clean-up".into())?;
+            }
+            Some(record) if record.paused => {
+                if !self.paused {
+                    self.say("its server was stopped by another R session".into());
+                }
+                self.be_paused();
+            }
+            Some(record) if self.is_another(record.server.as_ref(), listed) => {
+                let access = self.follow(record).await?;
+                (self.paused, self.mine) = (false, false);
+                self.adopt(listed, now);
+                if let Some(tell) = &self.access {
+                    tell.send_replace(access);
+                }
+            }
+            _ => return Ok(false),
         }
-        Ok(again(&self.policy, || self.provider.recall(&self.cluster)).await?.is_none())
+        Ok(true)
+    }
+
+    /// Whether it is a server that runs, and not the one that this client knows, or has ended.
+    fn is_another(
+        &self,
+        server: Option<&InstanceId>,
+        listed: &HashMap<InstanceId, Instance>,
+    ) -> bool {
+        let ours = self.server.as_ref().map(|(id, _)| id);
+        let runs = |id| listed.get(id).is_some_and(|i: &Instance| !i.state.has_stopped());
+        server.is_some_and(|id| runs(id) && Some(id) != ours && !self.ended.contains(id))
     }
 
     /// Takes the place of who wrote `record`, and connects to the server that it names.
@@ -110,30 +148,6 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         self.say("its server had been stopped: starting it again".into());
         (self.wish, self.site, self.paused) = (record.wish, Some(record.site), true);
         self.rise().await
-    }
-
-    /// Where another client has launched a server, connects to that one; says whether it did.
-    ///
-    /// # Errors
-    /// Those of [`Provider::recall`], and of the connection.
-    pub async fn catch_up(
-        &mut self,
-        listed: &HashMap<InstanceId, Instance>,
-    ) -> Result<bool, Error> {
-        let ours = self.server.as_ref().map(|(id, _)| id);
-        let other = |id: &&InstanceId| {
-            let runs = listed.get(*id).is_some_and(|i| !i.state.has_stopped());
-            runs && Some(*id) != ours && !self.ended.contains(*id)
-        };
-        let record = recall(&*self.provider, &self.policy, &self.cluster).await?;
-        let Some(record) = record.filter(|r| r.server.as_ref().is_some_and(|id| other(&id))) else {
-            return Ok(false);
-        };
-        let access = self.follow(record).await?;
-        if let Some(tell) = &self.access {
-            tell.send_replace(access);
-        }
-        Ok(true)
     }
 }
 

@@ -175,6 +175,63 @@ async fn who_finds_a_cluster_whose_server_was_stopped_starts_it_again() {
 }
 
 #[tokio::test]
+async fn what_one_has_stopped_no_other_holder_starts_again() {
+    let fake = Fake::default();
+    let (first, now) = stands(&fake, 2).await;
+    let second = attach(&fake, &first).await.expect("the cluster");
+    // Whoever keeps it up.
+    second.pass(now).await.expect("a pass");
+    let point = fake.world().points.len();
+    first.stop_server().await.expect("a stop");
+    let did = fake.world().points[point..].to_vec();
+    let at = |name: &str| did.iter().position(|point| point == name);
+    assert!(at("after remembering") < at("terminate"), "{did:?}");
+    for second_of in [0, 1, 61, 62] {
+        second.pass(now + Duration::from_secs(second_of)).await.expect("nothing to do");
+    }
+    assert!(fake.world().made.is_empty());
+    assert_eq!(second.access().standing, Standing::Paused);
+    first.start_server().await.expect("a start");
+    second.start_server().await.expect("it is there");
+    assert_eq!(fake.world().alive(Role::Server).len(), 1);
+    for up in [&first, &second] {
+        up.pass(now).await.expect("a pass");
+        assert_eq!((up.access().standing, up.numbers()), (Standing::Up, numbers(2, 0, 2)));
+    }
+    assert_eq!(first.access().server.address, second.access().server.address);
+}
+
+#[tokio::test]
+async fn who_starts_a_server_again_takes_the_one_that_another_has_started() {
+    let fake = Fake::default();
+    let (first, now) = stands(&fake, 2).await;
+    first.stop_server().await.expect("a stop");
+    let second = attach(&fake, &first).await.expect("the cluster");
+    assert_eq!(second.numbers(), numbers(2, 0, 2));
+    first.start_server().await.expect("it is there");
+    assert_eq!(fake.world().alive(Role::Server).len(), 1);
+    assert_eq!(workers(&fake).len(), 2);
+    for up in [&first, &second] {
+        up.pass(now).await.expect("a pass");
+        assert_eq!(up.numbers(), numbers(2, 0, 2));
+    }
+    assert_eq!(first.access().server.address, second.access().server.address);
+}
+
+#[tokio::test]
+async fn a_stop_that_cannot_be_written_down_stops_nothing() {
+    let fake = Fake::default();
+    let (up, now) = stands(&fake, 1).await;
+    let point = fake.world().points.len();
+    fake.world().fault = Some(point);
+    up.stop_server().await.expect_err("it fails");
+    assert_eq!(fake.world().points[point], "before remembering");
+    assert!(up.serves().await.expect("an answer"));
+    up.pass(now).await.expect("a pass");
+    assert_eq!((up.access().standing, up.numbers()), (Standing::Up, numbers(1, 0, 1)));
+}
+
+#[tokio::test]
 async fn what_another_client_has_taken_down_is_not_made_again() {
     let fake = Fake::default();
     let (first, now) = stands(&fake, 2).await;
