@@ -69,6 +69,12 @@ pub trait Provider: Send + Sync + 'static {
         std::future::pending()
     }
 
+    /// Whether an instance that never ran, and stopped because of `why`, may run when it is launched again
+    /// a little later: what was made a moment ago may not be known everywhere yet.
+    fn may_pass(&self, _why: &str) -> bool {
+        false
+    }
+
     /// Ends instances and forgets them, where that is the provider's to do. What has ended, is unknown
     /// or another cluster's is left alone.
     ///

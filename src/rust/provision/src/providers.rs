@@ -267,6 +267,15 @@ impl Provider for Place {
         each!(self, p => p.changed());
     }
 
+    fn may_pass(&self, why: &str) -> bool {
+        match self {
+            Place::Local(provider) => provider.may_pass(why),
+            Place::Docker(provider) => provider.may_pass(why),
+            #[cfg(feature = "ecs")]
+            Place::Ecs(provider) => provider.may_pass(why),
+        }
+    }
+
     async fn terminate(&self, cluster: &ClusterId, ids: &[InstanceId]) -> Result<(), Error> {
         each!(self, p => p.terminate(cluster, ids))
     }

@@ -21,6 +21,10 @@ use crate::provider::{
 /// in all.
 const PATIENCE: usize = 2;
 
+/// After how many of the usual pauses a server is launched again that did not come to run, where the
+/// reason may pass.
+const AGAIN: [u32; 2] = [10, 30];
+
 /// Starts the cluster of `fleet`, of which there is nothing yet.
 ///
 /// Not cancel-safe: what was begun would stay.
@@ -102,8 +106,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             Some(server) => (server.clone(), server, None, None),
             None => {
                 let secrets = Secrets::new(&self.cluster, &site.server, &self.policy)?;
-                let id = self.launch_server(&site, &secrets).await?;
-                self.await_server(&id).await?;
+                let id = self.running_server(&site, &secrets).await?;
                 let provider = &self.provider;
                 let end = again(&self.policy, || provider.endpoint(&self.cluster, &id)).await?;
                 let client = secrets.reached(User::Client, &end.client)?;
@@ -123,6 +126,28 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         let (cluster, key, server) = (self.cluster.clone(), self.key.clone(), client.clone());
         self.ways = Some(Ways { register: register.into(), client, workers, _tunnel: tunnel });
         Ok(Access { cluster, key, server, standing: Standing::Up })
+    }
+
+    /// Launches a server and waits until it runs; launches it again where why it did not may pass.
+    async fn running_server(
+        &mut self,
+        site: &Site,
+        secrets: &Secrets,
+    ) -> Result<InstanceId, Error> {
+        let mut pauses = AGAIN.into_iter();
+        loop {
+            let id = self.launch_server(site, secrets).await?;
+            let why = match self.await_server(&id).await {
+                Ok(()) => return Ok(id),
+                Err(Error::NotStarted(why)) if self.provider.may_pass(&why) => why,
+                Err(error) => return Err(error),
+            };
+            let Some(pauses) = pauses.next() else { return Err(Error::NotStarted(why)) };
+            let line = why.lines().next().unwrap_or_default();
+            self.say(format!("the server is started again: {line}"));
+            self.terminate(&[id]).await?;
+            self.breathe(self.policy.pause * pauses).await?;
+        }
     }
 
     async fn launch_server(&mut self, site: &Site, secrets: &Secrets) -> Result<InstanceId, Error> {

@@ -187,6 +187,30 @@ async fn instances_that_stop_end_the_start_at_once_and_say_why() {
 }
 
 #[tokio::test]
+async fn a_server_that_stops_for_what_may_pass_is_launched_twice_more() {
+    let fake = Fake::default();
+    fake.world().stillborn = 2;
+    let (up, _) = stands(&fake, 1).await;
+    let launches = |fake: &Fake| {
+        fake.world().points.iter().filter(|p| *p == "after launching a server").count()
+    };
+    assert_eq!((launches(&fake), fake.world().made.len()), (3, 2), "the others are forgotten");
+    // So is the one that takes the place of a lost one.
+    let server = fake.world().alive(Role::Server).remove(0).id;
+    fake.world().stop(&server, "InfrastructureHealth");
+    fake.world().stillborn = 1;
+    up.pass(Instant::now()).await.expect("another server");
+    assert_eq!(launches(&fake), 5);
+
+    let fake = Fake::default();
+    fake.world().stillborn = 3;
+    let error = start(&fake, wish(1), policy()).await.err().expect("no server");
+    assert_eq!(error.to_string(), "The cluster did not start: the role is not known yet");
+    assert_eq!(launches(&fake), 3);
+    assert!(fake.world().is_empty());
+}
+
+#[tokio::test]
 async fn a_quota_that_is_known_before_costs_nothing() {
     let fake = Fake::default();
     fake.world().most = Some(2);
