@@ -8,6 +8,7 @@
 mod budget;
 mod ears;
 mod fleet;
+mod life;
 mod pass;
 mod pause;
 mod record;

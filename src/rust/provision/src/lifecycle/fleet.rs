@@ -84,6 +84,8 @@ pub(super) struct Fleet<P: Provider, D: Door> {
     pub remembered: bool,
     /// Whether server and workers have been stopped on purpose.
     pub paused: bool,
+    /// When its life is over, in seconds since 1970; nothing where it ends with this process.
+    pub until: Option<u64>,
     /// Why nothing is replaced any more.
     pub lost: Option<String>,
     /// Closed when the start is not wanted any more.
@@ -145,6 +147,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             heard: (Instant::now(), SystemTime::now()),
             remembered: false,
             paused: false,
+            until: None,
             lost: None,
             unwanted,
             known: watch::Sender::default(),
@@ -264,7 +267,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
     /// # Errors
     /// Those of [`Provider::launch`]; then all are owed.
     pub async fn hire(&mut self, n: u32, now: Instant) -> Result<(), Error> {
-        match self.launch_workers(n).await {
+        match self.launch_workers(n, now).await {
             Ok(Launched { instances, short }) => {
                 let came = u32::try_from(instances.len()).unwrap_or(n);
                 for Instance { id, worker, .. } in instances {
@@ -286,7 +289,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         }
     }
 
-    async fn launch_workers(&self, n: u32) -> Result<Launched, Error> {
+    async fn launch_workers(&self, n: u32, now: Instant) -> Result<Launched, Error> {
         let (Some(site), Some(ways)) = (&self.site, &self.ways) else {
             return Err(Error::Internal("no server".into()));
         };
@@ -302,7 +305,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             r: self.wish.r.clone(),
             lifeline: site.server.lifeline,
             idle_seconds: limit(self.policy.idle),
-            life_seconds: limit(self.policy.life),
+            life_seconds: limit(self.life_left(now)),
             setup: self.wish.setup.clone(),
         };
         let unit = Unit {

@@ -24,6 +24,10 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         if self.paused {
             return Ok(());
         }
+        // Its instances end by themselves, and none takes their place.
+        if let Some(why) = self.life_is_over(now) {
+            return self.end(why);
+        }
         let listed = self.listed().await?;
         if let Some(why) = self.server_lost(&listed, now) {
             return self.without_server(why, &listed, now).await;
@@ -278,7 +282,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         self.terminate(&old).await?;
         self.members.clear();
         (self.server, self.ways) = (None, None);
-        let access = match self.raise_anew().await {
+        let access = match self.raise_anew(now).await {
             Ok(access) => access,
             Err(error) => {
                 // The next look ends what was begun, and tries again.
@@ -300,9 +304,9 @@ impl<P: Provider, D: Door> Fleet<P, D> {
 
     /// As [`Fleet::raise`], where another client may have removed what was around the instances: this one
     /// may have slept for so long that the cluster had ended.
-    async fn raise_anew(&mut self) -> Result<Access, Error> {
+    async fn raise_anew(&mut self, now: Instant) -> Result<Access, Error> {
         self.site = Some(again(&self.policy, || self.provider.prepare(&self.cluster)).await?);
-        self.raise().await
+        self.raise(now).await
     }
 
     /// Whether it is a server that has not stopped, and was not ended.

@@ -75,7 +75,10 @@ impl<P: Provider, D: Door> Fleet<P, D> {
     }
 
     async fn risen(&mut self) -> Result<Access, Error> {
-        let access = self.raise().await?;
+        // What did not run need not end.
+        let now = Instant::now();
+        self.begin_life(now);
+        let access = self.raise(now).await?;
         (self.paused, self.mine) = (false, true);
         self.remember().await?;
         self.expected = self.wish.least;

@@ -29,6 +29,9 @@ pub(super) struct Record {
     server: Option<InstanceId>,
     /// Whether server and workers have been stopped on purpose.
     paused: bool,
+    /// When the life of the cluster is over, in seconds since 1970.
+    #[serde(default)]
+    until: Option<u64>,
     /// How clients and workers reach the server.
     client: Server,
     workers: Server,
@@ -57,6 +60,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             site: site.clone(),
             server: self.server.as_ref().map(|(id, _)| id.clone()),
             paused: self.paused,
+            until: self.until,
             client: ways.client.clone(),
             workers: ways.workers.clone(),
         };
@@ -123,7 +127,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
 
     /// Takes the place of who wrote `record`, and connects to the server that it names.
     async fn follow(&mut self, record: Record) -> Result<Access, Error> {
-        let Record { wish, site, server: launched, mut client, workers, .. } = record;
+        let Record { wish, site, server: launched, until, mut client, workers, .. } = record;
         let (mut tunnel, mut hint) = (None, None);
         if let Some(id) = &launched {
             // From another machine it may be found elsewhere.
@@ -140,6 +144,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         self.ways = Some(Ways { register, client, workers, _tunnel: tunnel });
         self.server = launched.map(|id| (id, Instant::now()));
         (self.expected, self.wish, self.site) = (wish.least, wish, Some(site));
+        self.until = until;
         Ok(access)
     }
 

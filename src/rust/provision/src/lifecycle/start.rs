@@ -71,7 +71,9 @@ async fn steps<P: Provider, D: Door>(fleet: &mut Fleet<P, D>) -> Result<Access, 
         remains::clear(Arc::clone(&fleet.provider), policy, fleet.cluster.clone(), progress);
     }
     fleet.site = Some(site);
-    let access = fleet.raise().await?;
+    let now = Instant::now();
+    fleet.begin_life(now);
+    let access = fleet.raise(now).await?;
     fleet.remember().await?;
     fleet.hire(fleet.wish.least, Instant::now()).await?;
     fleet.muster().await?;
@@ -99,13 +101,15 @@ impl<P: Provider, D: Door> Fleet<P, D> {
     ///
     /// # Errors
     /// Of the step that failed.
-    pub async fn raise(&mut self) -> Result<Access, Error> {
+    pub async fn raise(&mut self, now: Instant) -> Result<Access, Error> {
         self.breathe(Duration::ZERO).await?;
         let site = self.site.clone().ok_or_else(|| Error::Internal("no site".into()))?;
         let (client, workers, tunnel, hint) = match self.wish.redis.clone() {
             Some(server) => (server.clone(), server, None, None),
             None => {
-                let secrets = Secrets::new(&self.cluster, &site.server, &self.policy)?;
+                let left = self.life_left(now);
+                let policy = Policy { life: left, ..self.policy.clone() };
+                let secrets = Secrets::new(&self.cluster, &site.server, &policy)?;
                 let id = self.running_server(&site, &secrets).await?;
                 let provider = &self.provider;
                 let end = again(&self.policy, || provider.endpoint(&self.cluster, &id)).await?;

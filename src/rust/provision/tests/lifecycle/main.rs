@@ -4,6 +4,7 @@
 
 #[path = "../support/fake.rs"]
 mod fake;
+mod life;
 mod others;
 mod pass;
 mod remains;

@@ -13,7 +13,7 @@ use super::fake::Fake;
 use super::{Cluster, numbers, stands, workers};
 
 /// Another process' hold of the cluster of `up`.
-async fn attach(fake: &Fake, up: &Cluster) -> Result<Cluster, Error> {
+pub async fn attach(fake: &Fake, up: &Cluster) -> Result<Cluster, Error> {
     let (provider, cluster) = (Arc::new(fake.clone()), up.access().cluster);
     lifecycle::attach(provider, fake.clone(), cluster, Progress::default()).await
 }

@@ -90,6 +90,8 @@ pub struct Made {
     pub token: Token,
     /// Where it was told that the server is.
     pub server: Option<Address>,
+    /// For how many seconds it was told to live.
+    pub life: Option<u64>,
     looks: u32,
     /// Once it is terminated, for how many looks more it runs.
     pub ends: Option<u32>,
@@ -275,12 +277,22 @@ impl Provider for Fake {
                 let state = State::Starting { doing: "pulling the image".into() };
                 let worker = (role == Role::Worker).then_some(name);
                 let instance = Instance { id, role, worker, state };
-                let server = match &unit.bootstrap {
-                    Bootstrap::Worker(told) => Some(told.server.address.clone()),
-                    Bootstrap::Server(_) => None,
+                let (server, life) = match &unit.bootstrap {
+                    Bootstrap::Worker(told) => {
+                        (Some(told.server.address.clone()), told.life_seconds)
+                    }
+                    Bootstrap::Server(told) => (None, told.life_seconds),
                 };
                 let (cluster, token) = (site.cluster.clone(), token.clone());
-                world.made.push(Made { cluster, instance, token, server, looks: 0, ends: None });
+                world.made.push(Made {
+                    cluster,
+                    instance,
+                    token,
+                    server,
+                    life,
+                    looks: 0,
+                    ends: None,
+                });
             }
         }
         self.point(format!("after launching a {role}")).await?;
