@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use extendr_api::prelude::*;
 use rustbatch_protocol::bootstrap::Address;
-use rustbatch_provision::lifecycle::{self, Access, Policy, Progress, Redis, Standing, Up};
+use rustbatch_provision::lifecycle::{
+    self, Access, Numbers, Policy, Progress, Redis, Standing, Up,
+};
 use rustbatch_provision::{Place, Programs, Spec};
 use rustbatch_queue::Client;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -158,7 +160,7 @@ async fn start(
     let place = Arc::new(Place::new(&spec, &programs, &credentials::current()).await?);
     let (wish, policy) = rustbatch_provision::providers::wish(&spec, &programs);
     let (slots, most) = (wish.slots, wish.most);
-    let replacing = policy.server + policy.join;
+    let times = (policy.server, policy.join);
     let up = lifecycle::start(Arc::clone(&place), Redis, wish, policy, progress).await?;
     let about = About {
         id: up.access().cluster,
@@ -167,7 +169,7 @@ async fn start(
         most,
         stop_on_exit: spec.remote.stop_on_exit,
     };
-    Ok((parts(up, place, replacing).await?, about))
+    Ok((parts(up, place, times).await?, about))
 }
 
 async fn attach(
@@ -187,17 +189,18 @@ async fn attach(
     let (slots, most) = up.size().await?;
     let Policy { server, join, .. } = Policy::default();
     let about = About { id, provider: spec.provider.name(), slots, most, stop_on_exit };
-    Ok((parts(up, place, server + join).await?, about))
+    Ok((parts(up, place, (server, join)).await?, about))
 }
 
-/// Keeps the cluster up from now on. Another server may take `replacing` to come.
+/// Keeps the cluster up from now on. So long may another server take to come, and workers to join it.
 async fn parts(
     up: Up<Place, Redis>,
     place: Arc<Place>,
-    replacing: Duration,
+    (server, join): (Duration, Duration),
 ) -> std::result::Result<Parts, Raised> {
     let client = (*up.register().await?).clone();
-    tokio::spawn(follow(up.accesses(), client.clone(), replacing));
+    tokio::spawn(follow(up.accesses(), client.clone(), server + join));
+    tokio::spawn(hope(up.counts(), client.clone(), join));
     up.keep();
     Ok(Parts { up: Arc::new(up), place, client })
 }
@@ -213,6 +216,24 @@ async fn follow(mut accesses: watch::Receiver<Access>, client: Client, replacing
             Standing::Replacing => client.expect(replacing),
             Standing::Paused => {}
             Standing::Lost(_) => return,
+        }
+    }
+}
+
+/// Tells the client when workers are on their way while there is none, which may take so long: a loop waits
+/// for them. Ends with the cluster.
+async fn hope(mut counts: watch::Receiver<Numbers>, client: Client, joining: Duration) {
+    let mut before = false;
+    loop {
+        let Numbers { initializing, running, .. } = *counts.borrow_and_update();
+        let awaited = running == 0 && initializing > 0;
+        // Once: those that never join are no hope.
+        if awaited && !before {
+            client.expect(joining);
+        }
+        before = awaited;
+        if counts.changed().await.is_err() {
+            return;
         }
     }
 }

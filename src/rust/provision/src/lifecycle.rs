@@ -8,6 +8,7 @@
 mod budget;
 mod ears;
 mod fleet;
+mod hire;
 mod life;
 mod pass;
 mod pause;
@@ -238,6 +239,12 @@ impl<P: Provider, D: Door> Up<P, D> {
     #[must_use]
     pub fn numbers(&self) -> Numbers {
         *self.numbers.borrow()
+    }
+
+    /// How many workers there are, each time that is looked. It ends with the cluster.
+    #[must_use]
+    pub fn counts(&self) -> watch::Receiver<Numbers> {
+        self.numbers.clone()
     }
 
     /// From now on there shall be so many workers at least, and at most, whoever keeps the cluster up:

@@ -6,17 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use backon::{ExponentialBuilder, Retryable};
-use rustbatch_protocol::bootstrap::{Server, VERSION, WorkerBootstrap};
+use rustbatch_protocol::bootstrap::Server;
 use rustbatch_protocol::{ClusterId, ClusterKey, WorkerId};
-use rustbatch_queue::Load;
+use rustbatch_queue::{Busy, Load};
 use tokio::sync::watch;
 
 use super::budget::Budget;
 use super::{Access, Door, Numbers, Policy, Progress, Standing, Wish};
 use crate::Error;
-use crate::provider::{
-    Bootstrap, Instance, InstanceId, Launched, Provider, Site, State, Token, Unit,
-};
+use crate::provider::{Instance, InstanceId, Provider, Site, State};
 
 /// How long the queue may take to answer, where a call of it would wait for longer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -30,8 +28,17 @@ pub(super) struct Member {
     pub launched: Instant,
     /// When its lease was last seen.
     pub seen: Option<Instant>,
+    /// Since when it has held no work, as far as it was seen.
+    pub idle: Instant,
     /// Whether it drains.
     pub leaving: bool,
+}
+
+impl Member {
+    /// One that was launched, or found, at `now`.
+    pub fn new(worker: Option<WorkerId>, now: Instant) -> Self {
+        Self { worker, launched: now, seen: None, idle: now, leaving: false }
+    }
 }
 
 /// How the cluster is reached.
@@ -65,6 +72,8 @@ pub(super) struct Fleet<P: Provider, D: Door> {
     pub ended: HashSet<InstanceId>,
     /// How many of those that died or did not come have not been replaced.
     pub owed: u32,
+    /// How many ended because they had no work, and are not wanted before something waits.
+    pub resting: u32,
     pub budget: Budget,
     /// Why the last one died or did not come.
     pub why: String,
@@ -139,6 +148,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             members: BTreeMap::new(),
             ended: HashSet::new(),
             owed: 0,
+            resting: 0,
             why: String::new(),
             quiet: None,
             mine: true,
@@ -262,72 +272,17 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         again(&self.policy, || self.provider.terminate(&self.cluster, ids)).await
     }
 
-    /// Launches workers, and knows them from then on. What comes short is owed.
-    ///
-    /// # Errors
-    /// Those of [`Provider::launch`]; then all are owed.
-    pub async fn hire(&mut self, n: u32, now: Instant) -> Result<(), Error> {
-        match self.launch_workers(n, now).await {
-            Ok(Launched { instances, short }) => {
-                let came = u32::try_from(instances.len()).unwrap_or(n);
-                for Instance { id, worker, .. } in instances {
-                    let member = Member { worker, launched: now, seen: None, leaving: false };
-                    self.members.insert(id, member);
-                }
-                self.owed = n.saturating_sub(came);
-                if let Some(why) = short {
-                    self.say(format!("{came} of {n} workers were started: {why}"));
-                    self.why = why;
-                }
-                Ok(())
-            }
-            Err(error) => {
-                self.owed = n;
-                self.why = error.to_string();
-                Err(error)
-            }
-        }
-    }
-
-    async fn launch_workers(&self, n: u32, now: Instant) -> Result<Launched, Error> {
-        let (Some(site), Some(ways)) = (&self.site, &self.ways) else {
-            return Err(Error::Internal("no server".into()));
-        };
-        // Those that end with this process need no limit.
-        let limit = |limit: Duration| (!site.server.lifeline).then_some(limit.as_secs());
-        let bootstrap = WorkerBootstrap {
-            version: VERSION.to_owned(),
-            cluster: self.cluster.clone(),
-            key: self.key.to_hex(),
-            worker: WorkerId::random()?,
-            server: ways.workers.clone(),
-            slots: self.wish.slots,
-            r: self.wish.r.clone(),
-            lifeline: site.server.lifeline,
-            idle_seconds: limit(self.policy.idle),
-            life_seconds: limit(self.life_left(now)),
-            setup: self.wish.setup.clone(),
-        };
-        let unit = Unit {
-            cpu: self.wish.cpu,
-            memory: self.wish.memory,
-            slots: self.wish.slots,
-            image: self.wish.image.clone(),
-            environment: self.wish.environment.clone(),
-            bootstrap: Bootstrap::Worker(Box::new(bootstrap)),
-        };
-        let token = Token::random()?;
-        again(&self.policy, || self.provider.launch(site, &unit, n, &token)).await
-    }
-
     /// Notes what is known of each member: its worker's name, and when it was last seen.
     pub fn note(&mut self, listed: &HashMap<InstanceId, Instance>, load: &Load, now: Instant) {
         for (id, member) in &mut self.members {
             if let Some(Instance { worker: Some(worker), .. }) = listed.get(id) {
                 member.worker = Some(worker.clone());
             }
-            let there = |name: &WorkerId| load.workers.iter().any(|busy| busy.worker == *name);
-            if member.worker.as_ref().is_some_and(there) {
+            let is = |busy: &&Busy| Some(&busy.worker) == member.worker.as_ref();
+            if let Some(busy) = load.workers.iter().find(is) {
+                if busy.held > 0 || member.seen.is_none() {
+                    member.idle = now;
+                }
                 member.seen = Some(now);
             }
         }
@@ -367,6 +322,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         (self.wish.least, self.wish.most) = (least, most.max(least));
         self.expected = self.expected.clamp(self.wish.least, self.wish.most);
         self.quiet = None;
+        self.resting = 0;
         // Nobody waits for what is not wanted any more.
         self.owed = self.owed.min(self.expected);
     }

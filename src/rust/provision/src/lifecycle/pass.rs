@@ -49,20 +49,20 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         self.expected = self.demand(&load, now);
         self.mine = mine;
         if !mine {
-            self.members.retain(|id, _| listed.get(id).is_some_and(|i| !i.state.has_stopped()));
+            self.forget(&listed, now);
             return Ok(());
         }
         self.clear(&listed, &load, now).await?;
-        let here = self.staying();
-        if here < self.expected {
-            self.grow(self.expected - here, now).await
+        let (here, needed) = (self.staying(), self.needed(&load));
+        if here < needed {
+            self.grow(needed - here, now).await
         } else {
-            self.shrink(here - self.expected, &load).await
+            self.shrink(here - needed, &load).await
         }
     }
 
     /// How many members do not leave.
-    fn staying(&self) -> u32 {
+    pub fn staying(&self) -> u32 {
         let staying = self.members.values().filter(|member| !member.leaving).count();
         u32::try_from(staying).unwrap_or(u32::MAX)
     }
@@ -74,9 +74,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         for (id, instance) in listed {
             let known = self.members.contains_key(id) || self.ended.contains(id);
             if instance.role == Role::Worker && !instance.state.has_stopped() && !known {
-                let worker = instance.worker.clone();
-                let member = Member { worker, launched: now, seen: None, leaving: false };
-                self.members.insert(id.clone(), member);
+                self.members.insert(id.clone(), Member::new(instance.worker.clone(), now));
                 self.owed = self.owed.saturating_sub(1);
             }
         }
@@ -105,13 +103,18 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         self.terminate(&ids).await?;
         let register = self.register()?;
         for (id, why) in gone {
-            let Some(Member { worker, leaving, .. }) = self.members.remove(&id) else { continue };
-            if let Some(worker) = worker {
+            let Some(member) = self.members.remove(&id) else { continue };
+            let idle = self.was_idle(&member, now);
+            if let Some(worker) = member.worker {
                 // Where that fails, its lease runs out.
                 let why = why.as_deref().unwrap_or_default();
                 let _ = self.heard(register.bury(&worker, why)).await;
             }
-            if let Some(why) = why.filter(|_| !leaving) {
+            let Some(why) = why.filter(|_| !member.leaving) else { continue };
+            if idle {
+                self.resting += 1;
+                self.say("a worker has ended for want of work".into());
+            } else {
                 self.owed += 1;
                 self.say(format!("a worker was lost: {why}"));
                 self.why = why;

@@ -4,6 +4,7 @@
 
 #[path = "../support/fake.rs"]
 mod fake;
+mod idle;
 mod life;
 mod others;
 mod pass;
