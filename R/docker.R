@@ -27,8 +27,9 @@
 #'   leaves the cluster running when R ends), `waitForAll` (`TRUE` waits for all
 #'   workers instead of the first), `startTimeout`, `idleTimeout` and `lifetime`
 #'   (numbers of seconds: 300, 600 and 43200 unless given, and 3600 for a start with
-#'   packages to install; workers without work for `idleTimeout` end, and so does
-#'   the Redis after them).
+#'   packages to install; workers without work for `idleTimeout` end, and are started
+#'   again with the next loop; where no R session uses the cluster, the Redis ends
+#'   after them).
 #' @details Packages that a loop names (`.packages`, or `github = "user/repository"`
 #'   and `bioconductor = "name"` as arguments of [foreach::foreach()]) are installed
 #'   once in each worker where they are missing. Where many workers start often, an

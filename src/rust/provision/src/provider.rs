@@ -271,7 +271,7 @@ impl std::fmt::Display for InstanceId {
 /// The instances that a launch has begun.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Launched {
-    /// They.
+    /// The instances.
     pub instances: Vec<Instance>,
     /// Why there are fewer than were asked for; absent when there are all.
     pub short: Option<String>,

@@ -15,7 +15,7 @@ const FEW: usize = 3;
 
 /// What has been heard.
 pub(super) struct Ears {
-    /// When it was listened last, or when the wait began: who joins soon need not be heard.
+    /// When logs were last read; at first, when waiting began: who joins soon need not be heard.
     listened: Instant,
     /// The last line of each.
     last: HashMap<InstanceId, String>,

@@ -84,9 +84,9 @@ pub(super) struct Fleet<P: Provider, D: Door> {
     /// Whether it is this client that keeps the cluster up.
     pub mine: bool,
     /// Since when the queue has not answered.
-    pub mute: Option<Instant>,
+    pub silent_since: Option<Instant>,
     /// Since when there is no server, and another client may be launching one.
-    pub bereft: Option<Instant>,
+    pub serverless_since: Option<Instant>,
     /// When the queue answered last; also by the clock of the wall, which goes on while a machine sleeps.
     pub heard: (Instant, SystemTime),
     /// Whether a record of the cluster is kept.
@@ -152,8 +152,8 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             why: String::new(),
             quiet: None,
             mine: true,
-            mute: None,
-            bereft: None,
+            silent_since: None,
+            serverless_since: None,
             heard: (Instant::now(), SystemTime::now()),
             remembered: false,
             paused: false,

@@ -36,14 +36,14 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         if let Some(why) = self.server_lost(&listed, now) {
             return self.without_server(why, &listed, now).await;
         }
-        self.bereft = None;
+        self.serverless_since = None;
         let register = self.register()?;
         let asked = async { Ok((register.keep(KEEPING).await?, register.load().await?)) };
         let (Keeping { mine, size }, load) = match self.heard(asked).await {
             Ok(answer) => answer,
             Err(error) => return self.unheard(error, &listed, now).await,
         };
-        (self.mute, self.heard) = (None, (now, SystemTime::now()));
+        (self.silent_since, self.heard) = (None, (now, SystemTime::now()));
         if let Some((least, most)) = size.filter(|size| *size != (self.wish.least, self.wish.most))
         {
             self.resize(least, most);
@@ -218,12 +218,12 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         listed: &HashMap<InstanceId, Instance>,
         now: Instant,
     ) -> Result<(), Error> {
-        let since = *self.mute.get_or_insert(now);
+        let since = *self.silent_since.get_or_insert(now);
         let limit = self.policy.silent / 2;
         match &self.server {
             Some((id, _)) if now.saturating_duration_since(since) >= limit => {
                 let why = format!("the server {id} has not answered for {} s", limit.as_secs());
-                self.mute = None;
+                self.silent_since = None;
                 self.without_server(why, listed, now).await
             }
             Some((id, _)) => {
@@ -246,8 +246,8 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         if self.catch_up(listed, now).await? {
             return Ok(());
         }
-        let bereft = *self.bereft.get_or_insert(now);
-        if self.mine || now.saturating_duration_since(bereft) >= self.policy.silent {
+        let serverless_since = *self.serverless_since.get_or_insert(now);
+        if self.mine || now.saturating_duration_since(serverless_since) >= self.policy.silent {
             self.new_server(why, now).await?;
         }
         Ok(())
@@ -289,7 +289,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         self.terminate(&old).await?;
         self.members.clear();
         (self.server, self.ways) = (None, None);
-        let access = match self.raise_anew(now).await {
+        let access = match self.prepare_and_open_server(now).await {
             Ok(access) => access,
             Err(error) => {
                 // The next look ends what was begun, and tries again.
@@ -309,11 +309,11 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         self.hire(self.expected, now).await
     }
 
-    /// As [`Fleet::raise`], where another client may have removed what was around the instances: this one
-    /// may have slept for so long that the cluster had ended.
-    async fn raise_anew(&mut self, now: Instant) -> Result<Access, Error> {
+    /// As [`Fleet::open_server`], where another client may have removed what was around the instances:
+    /// this one may have slept for so long that the cluster had ended.
+    async fn prepare_and_open_server(&mut self, now: Instant) -> Result<Access, Error> {
         self.site = Some(again(&self.policy, || self.provider.prepare(&self.cluster)).await?);
-        self.raise(now).await
+        self.open_server(now).await
     }
 
     /// Whether it is a server that has not stopped, and was not ended.

@@ -52,7 +52,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         if self.catch_up(&listed, Instant::now()).await? && !self.paused {
             return Ok(());
         }
-        let access = self.rise().await?;
+        let access = self.start_stopped().await?;
         if let Some(tell) = &self.access {
             tell.send_replace(access);
         }
@@ -63,22 +63,22 @@ impl<P: Provider, D: Door> Fleet<P, D> {
     ///
     /// # Errors
     /// As a start; then they are stopped again.
-    pub async fn rise(&mut self) -> Result<Access, Error> {
-        let risen = self.risen().await;
-        if risen.is_err() {
+    pub async fn start_stopped(&mut self) -> Result<Access, Error> {
+        let started = self.try_start_stopped().await;
+        if started.is_err() {
             // What was begun is no use; the error says more than those of these would.
             self.be_paused();
             let _ = self.remember().await;
             let _ = self.end_all().await;
         }
-        risen
+        started
     }
 
-    async fn risen(&mut self) -> Result<Access, Error> {
+    async fn try_start_stopped(&mut self) -> Result<Access, Error> {
         // What did not run need not end.
         let now = Instant::now();
         self.begin_life(now);
-        let access = self.raise(now).await?;
+        let access = self.open_server(now).await?;
         (self.paused, self.mine) = (false, true);
         self.remember().await?;
         self.expected = self.wish.least;

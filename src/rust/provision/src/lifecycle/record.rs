@@ -149,10 +149,10 @@ impl<P: Provider, D: Door> Fleet<P, D> {
     }
 
     /// Takes the place of who wrote `record`, and starts server and workers, which were stopped.
-    async fn wake(&mut self, record: Record) -> Result<Access, Error> {
+    async fn attach_to_stopped(&mut self, record: Record) -> Result<Access, Error> {
         self.say("its server had been stopped: starting it again".into());
         (self.wish, self.site, self.paused) = (record.wish, Some(record.site), true);
-        self.rise().await
+        self.start_stopped().await
     }
 }
 
@@ -209,8 +209,11 @@ pub async fn attach<P: Provider, D: Door>(
     let mut fleet = Fleet::new(provider, door, wish, policy, progress, cluster, unwanted)?;
     (fleet.key, fleet.remembered) = (key, true);
     let task = tokio::spawn(async move {
-        let access =
-            if record.paused { fleet.wake(record).await? } else { fleet.follow(record).await? };
+        let access = if record.paused {
+            fleet.attach_to_stopped(record).await?
+        } else {
+            fleet.follow(record).await?
+        };
         let (tell, access) = watch::channel(access);
         fleet.access = Some(tell);
         Ok(Up::new(fleet, access, true))

@@ -73,7 +73,7 @@ async fn steps<P: Provider, D: Door>(fleet: &mut Fleet<P, D>) -> Result<Access, 
     fleet.site = Some(site);
     let now = Instant::now();
     fleet.begin_life(now);
-    let access = fleet.raise(now).await?;
+    let access = fleet.open_server(now).await?;
     fleet.remember().await?;
     fleet.hire(fleet.wish.least, Instant::now()).await?;
     fleet.muster().await?;
@@ -101,7 +101,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
     ///
     /// # Errors
     /// Of the step that failed.
-    pub async fn raise(&mut self, now: Instant) -> Result<Access, Error> {
+    pub async fn open_server(&mut self, now: Instant) -> Result<Access, Error> {
         self.breathe(Duration::ZERO).await?;
         let site = self.site.clone().ok_or_else(|| Error::Internal("no site".into()))?;
         let (client, workers, tunnel, hint) = match self.wish.redis.clone() {
