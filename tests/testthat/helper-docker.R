@@ -66,3 +66,9 @@ later <- function(seconds, command, frame = parent.frame()) {
   process <- system2("sh", c("-c", shQuote(script)), wait = FALSE, stdout = FALSE, stderr = FALSE)
   invisible(process)
 }
+
+# Whether the daemon has nothing of a cluster.
+nothing_left <- function(id) {
+  length(containers_of(id, all = TRUE)) == 0L &&
+    !any(grepl(id, docker("network", "ls", "--format", "{{.Name}}"), fixed = TRUE))
+}

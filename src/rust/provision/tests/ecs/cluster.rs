@@ -87,9 +87,9 @@ async fn what_is_made_again_is_the_same_and_who_may_not_see_roles_makes_them_all
     cloud.tell("fault", &denied);
     let provider = cloud.provider(cloud.ecs("none")).await;
     let first = provider.prepare(&cluster).await.expect("a site").parts;
-    // The tags of a second call would tell another time.
-    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
-    let again = cloud.provider(cloud.ecs("none")).await;
+    // The tags of a second call tell another time.
+    let later = Ecs { life_hours: 13, ..cloud.ecs("none") };
+    let again = cloud.provider(later).await;
     assert_eq!(again.prepare(&cluster).await.expect("a site").parts, first);
     assert_eq!(again.destroy(&cluster).await.expect("an end").left, []);
     assert_eq!(cloud.left(&cluster), [""; 0]);
