@@ -105,8 +105,7 @@ impl Fargate {
         let mut records = Vec::new();
         for (id, created) in self.tagged().await? {
             let Ok(cluster) = id.parse::<ClusterId>() else { continue };
-            // What has been deleted is listed for hours; what is kept of a cluster goes last.
-            if !self.is_configured(&cluster).await? && self.own_cluster(&cluster).await?.is_none() {
+            if !self.is_there(&cluster).await? {
                 continue;
             }
             let made = self.of(&cluster).await?;
@@ -115,6 +114,19 @@ impl Fargate {
             records.push(ClusterRecord { cluster, created, instances: alive });
         }
         Ok(records)
+    }
+
+    /// Whether there is something of a cluster: AWS lists for hours what has been deleted. What is kept
+    /// of it goes last.
+    async fn is_there(&self, cluster: &ClusterId) -> Result<bool, Error> {
+        if self.is_configured(cluster).await? {
+            return Ok(true);
+        }
+        match self.own_cluster(cluster).await {
+            // One of this name is somebody else's.
+            Err(Error::Refused { .. }) => Ok(false),
+            there => Ok(there?.is_some()),
+        }
     }
 
     /// The clusters of this owner of which AWS lists something: when each was made.
