@@ -244,7 +244,8 @@ test_that("a chunk that its worker gave up is an error of each of its tasks that
   values <- event_values(event)$values
   expect_length(values, 2L)
   expect_s3_class(values[[2]], c("rustBatch_error_given_up", "rustBatch_error"))
-  expect_match(conditionMessage(values[[2]]), "gave the task up: no room on the disk\n", fixed = TRUE)
+  said <- conditionMessage(values[[2]])
+  expect_match(said, "gave the task up: no room on the disk\n", fixed = TRUE)
   expect_identical(values[[2]]$why, "no room on the disk")
   expect_identical(values[[2]]$worker, "w1")
 })

@@ -387,7 +387,8 @@ async fn a_cluster_that_has_cost_what_it_may_ends() {
     fake.world().overspent = true;
     let error = up.pass(now).await.expect_err("the end").to_string();
     assert!(error.contains("it has cost 2 dollars"), "{error}");
-    assert_eq!(fake.world().alive(Role::Server).len() + workers(&fake).len(), 0);
+    let servers = fake.world().alive(Role::Server);
+    assert_eq!((servers.len(), workers(&fake).len()), (0, 0));
     assert!(matches!(up.access().standing, Standing::Lost(_)));
     // Nothing is replaced.
     up.pass(now + Duration::from_secs(60)).await.expect_err("it has ended");
