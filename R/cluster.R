@@ -229,11 +229,12 @@ format.rustBatchCluster <- function(x, ...) {
   )
   if (is.null(about)) return("<rustBatch cluster> of an R session that has ended")
   name <- if (nzchar(about$name)) about$name else about$id
+  lives <- about$state != "lost"
   c(
     paste0("<rustBatch cluster> ", name, ": ", about$state),
-    paste0("  ", places(about)),
-    if (nzchar(about$server)) paste0("  Redis at ", about$server),
-    price(about),
+    if (lives) paste0("  ", places(about)),
+    if (lives && nzchar(about$server)) paste0("  Redis at ", about$server),
+    price(about, lives),
     if (!is.null(trouble <- cluster_trouble(x$pointer))) {
       paste("  what dies is not replaced:", sub("\n.*", "", trouble))
     }
@@ -241,13 +242,16 @@ format.rustBatchCluster <- function(x, ...) {
 }
 
 # What the cluster costs, where that is known.
-price <- function(about) {
+price <- function(about, lives) {
   if (is.na(about$dollarsPerHour)) return()
-  limit <- if (is.na(about$maxCost)) "" else paste(" of", format(about$maxCost))
-  sprintf(
-    "  about %.2f dollars an hour, %.2f%s so far", about$dollarsPerHour, about$dollarsSoFar, limit
+  limit <- if (is.na(about$maxCost)) "" else paste(" of", dollars(about$maxCost))
+  paste0(
+    "  about ", if (lives) paste(dollars(about$dollarsPerHour), "dollars an hour, "),
+    dollars(about$dollarsSoFar), limit, if (lives) " so far" else " dollars in all"
   )
 }
+
+dollars <- function(sum) formatC(sum, format = "f", digits = if (sum > 0 && sum < 0.01) 4 else 2)
 
 # How many R processes there are, and where.
 places <- function(about) {

@@ -146,7 +146,7 @@ instance_of <- function(cluster, worker) {
   all <- clusterInstances(cluster)
   workers <- all$instance[all$role == "worker"]
   name <- if (is.numeric(worker)) {
-    if (isTRUE(worker >= 1 && worker == trunc(worker))) workers[worker]
+    if (length(worker) == 1L && isTRUE(worker >= 1 & worker == trunc(worker))) workers[worker]
   } else if (identical(worker, "server")) {
     all$instance[all$role == "server"][1]
   } else {

@@ -65,7 +65,8 @@ fleet_shell <- function(cluster, instance) {
   unwrap(.Call(wrap__fleet_shell, cluster, instance))
 }
 
-# Starts the server of a cluster, or stops it.
+# Starts the server of a cluster, or stops it. After an interrupt that goes on, and another call
+# waits for it.
 fleet_serve <- function(cluster, start) {
   unwrap(.Call(wrap__fleet_serve, cluster, start))
 }

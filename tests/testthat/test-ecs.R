@@ -26,7 +26,7 @@ test_as_user("a loop runs on Fargate, its price is shown, and nothing is left of
   shown <- format(cluster)
   expect_match(shown[1], "<rustBatch cluster> fit: running", fixed = TRUE)
   expect_match(shown, "4 of 4 workers with 1 R process each .provider ecs.", all = FALSE)
-  price <- "^  about 0[.]1[0-9] dollars an hour, 0[.][0-9]{2} of 5 so far$"
+  price <- "^  about 0[.]1[0-9] dollars an hour, 0[.][0-9]+ of 5[.]00 so far$"
   expect_match(shown, price, all = FALSE)
   listed <- clusterInstances(cluster)
   expect_identical(sort(listed$role), c("server", rep("worker", 4)))

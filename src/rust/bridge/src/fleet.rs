@@ -21,7 +21,7 @@ fn fleet_resize(cluster: Robj, least: i32, most: i32) -> Robj {
         let cluster = values::pointed::<Cluster>(&cluster)?;
         let up = cluster.up()?;
         let (least, most) = (least.cast_unsigned(), most.cast_unsigned());
-        runtime::run(async move { up.resize(least, most).await })?;
+        runtime::run_whole(async move { up.resize(least, most).await })?;
         cluster.resized(most);
         Ok(values::null())
     })
@@ -88,12 +88,13 @@ fn fleet_shell(cluster: Robj, instance: Robj) -> Robj {
     })
 }
 
-/// Starts the server of a cluster, or stops it.
+/// Starts the server of a cluster, or stops it. After an interrupt that goes on, and another call waits
+/// for it.
 #[extendr]
 fn fleet_serve(cluster: Robj, start: bool) -> Robj {
     entry(|| {
         let up = values::pointed::<Cluster>(&cluster)?.up()?;
-        runtime::run(async move {
+        runtime::run_whole(async move {
             if start { up.start_server().await } else { up.stop_server().await }
         })?;
         Ok(values::null())

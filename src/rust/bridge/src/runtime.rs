@@ -99,7 +99,7 @@ pub fn is_started() -> bool {
 /// Runs a future on the background threads while R's thread waits for it, open to Ctrl-C.
 ///
 /// When the wait is interrupted (or R jumps from it otherwise) the task is aborted at its next
-/// `.await`: whatever must not be cut in two is [`Pending::lasting`]. A panic in the future is
+/// `.await`: whatever must not be cut in two is for [`run_whole`]. A panic in the future is
 /// a failure of the kind `internal`. The future sees no R.
 pub fn run<T, E>(future: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, Failure>
 where
@@ -123,6 +123,22 @@ where
         match pending.wait()? {
             Some(value) => return Ok(value),
             None => watch()?,
+        }
+    }
+}
+
+/// [`run`], for what must not be cut in two: after an interrupt it goes on, and R's end waits for it.
+pub fn run_whole<T, E>(
+    future: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, Failure>
+where
+    T: Send + 'static,
+    E: Into<Failure> + Send + 'static,
+{
+    let pending = Pending::lasting(future)?;
+    loop {
+        if let Some(value) = pending.wait()? {
+            return Ok(value);
         }
     }
 }

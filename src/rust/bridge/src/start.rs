@@ -214,8 +214,8 @@ async fn follow(mut accesses: watch::Receiver<Access>, client: Client, replacing
             // A server that has no address is none that was reached before.
             Standing::Up => drop(client.moved(&server)),
             Standing::Replacing => client.expect(replacing),
-            Standing::Paused => {}
-            Standing::Lost(_) => return,
+            // It may be started again.
+            Standing::Paused | Standing::Lost(_) => {}
         }
     }
 }

@@ -145,7 +145,7 @@ pub enum Error {
     },
 
     /// Instances that would cost more than they may.
-    #[error("Can't start more of the cluster: {reason}\n* {way}")]
+    #[error("Can't start what is asked for: {reason}\n* {way}")]
     Budget {
         /// What they cost, and may cost.
         reason: String,

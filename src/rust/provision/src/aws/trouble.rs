@@ -176,6 +176,12 @@ impl From<Trouble> for Error {
                 );
                 Self::Refused { what, reason, way }
             }
+            _ if code.ends_with(".NotFound") || code == "NoSuchEntity" => Self::Refused {
+                what,
+                reason,
+                way: "See that its name or id is right, and that it is in this account and region."
+                    .into(),
+            },
             "VpcLimitExceeded" | "InternetGatewayLimitExceeded" => Self::Refused {
                 what,
                 reason,

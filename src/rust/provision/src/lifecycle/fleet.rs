@@ -233,11 +233,16 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         }
     }
 
-    /// Tells who holds the cluster what a look has found that only they can mend.
+    /// Tells who holds the cluster what a look has found that only they can mend, or that leaves it
+    /// without a worker.
     pub fn troubled(&self, done: &Result<(), Error>) {
         let trouble = match done {
             Ok(()) => None,
             Err(error @ (Error::Credentials { .. } | Error::Refused { .. })) => {
+                Some(error.to_string())
+            }
+            // It may pass, but nobody works meanwhile.
+            Err(error @ Error::Busy { .. }) if self.owed > 0 && self.staying() == 0 => {
                 Some(error.to_string())
             }
             // It passes, or ends the cluster.

@@ -22,7 +22,9 @@ impl<P: Provider, D: Door> Fleet<P, D> {
             return Err(Error::Lost(why.clone()));
         }
         if self.paused {
-            return Ok(());
+            // Another client may have started it, or taken it down.
+            let listed = self.listed().await?;
+            return self.catch_up(&listed, now).await.map(drop);
         }
         // Its instances end by themselves, and none takes their place.
         if let Some(why) = self.life_is_over(now) {

@@ -79,7 +79,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         let now = Instant::now();
         self.begin_life(now);
         let access = self.open_server(now).await?;
-        (self.paused, self.mine) = (false, true);
+        (self.paused, self.mine, self.lost) = (false, true, None);
         self.remember().await?;
         self.expected = self.wish.least;
         self.hire(self.wish.least, Instant::now()).await?;

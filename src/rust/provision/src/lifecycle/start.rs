@@ -166,7 +166,21 @@ impl<P: Provider, D: Door> Fleet<P, D> {
         let token = Token::random()?;
         // What was made around it just now may not be known everywhere for a minute.
         let patient = Policy { tries: self.policy.tries + PATIENCE, ..self.policy.clone() };
-        let launched = again(&patient, || self.provider.launch(site, &unit, 1, &token)).await?;
+        let until = Instant::now() + self.policy.server;
+        let once = || async {
+            match self.provider.launch(site, &unit, 1, &token).await {
+                Err(Error::Busy { reason, .. }) if Instant::now() >= until => {
+                    Err(Error::NotStarted(reason))
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    self.progress.say(format!("the server: {}", text.lines().next().unwrap_or("")));
+                    Err(error)
+                }
+                launched => launched,
+            }
+        };
+        let launched = again(&patient, once).await?;
         let Launched { instances, short } = launched;
         match instances.into_iter().next() {
             Some(Instance { id, .. }) => {

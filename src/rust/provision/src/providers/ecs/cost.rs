@@ -63,7 +63,9 @@ impl Fargate {
     pub(super) fn overspent_budget(&self, cluster: &ClusterId) -> Option<String> {
         let Cost { so_far, limit, .. } = self.known_cost(cluster);
         let most = limit.filter(|most| so_far >= *most)?;
-        Some(format!("it has cost {so_far:.2} dollars, and `maxCost` is {most}"))
+        // It may be less than a cent.
+        let places = if so_far < 0.01 { 4 } else { 2 };
+        Some(format!("it has cost {so_far:.places$} dollars, and `maxCost` is {most}"))
     }
 
     /// What a task has cost, and costs.
@@ -111,15 +113,18 @@ impl Fargate {
             let reason = format!(
                 "a server and a worker cost {least:.4} dollars at least, and `maxCost` is {most}"
             );
-            return Err(over(reason));
+            return Err(over("maxCost", reason));
         }
         let Some(most) = self.ecs.max_cost_per_hour else { return Ok(()) };
         let workers = ((most - base) / each + 1e-9).floor();
         if workers < 1.0 {
             let both = base + each;
-            return Err(over(format!(
-                "a server and a worker cost {both:.3} dollars for an hour, and `maxCostPerHour` is {most}"
-            )));
+            return Err(over(
+                "maxCostPerHour",
+                format!(
+                    "a server and a worker cost {both:.3} dollars for an hour, and `maxCostPerHour` is {most}"
+                ),
+            ));
         }
         plan.allow(workers, &format!("`maxCostPerHour`, {most},"));
         Ok(())
@@ -164,7 +169,10 @@ impl Fargate {
             let room = ((most - cost.per_hour) / each + 1e-9).floor().max(0.0);
             n = n.min(room.min(f64::from(u32::MAX)) as u32);
             if n == 0 {
-                return Err(over(format!("it would cost more than {most} dollars for an hour")));
+                return Err(over(
+                    "maxCostPerHour",
+                    format!("it would cost more than {most} dollars for an hour"),
+                ));
             }
         }
         let Some(most) = self.ecs.max_cost else { return Ok(Grant { n, life_seconds: None }) };
@@ -180,7 +188,10 @@ impl Fargate {
         let hours = (most - cost.so_far) / (cost.per_hour + planned);
         if hours <= 0.0 {
             let spent = cost.so_far;
-            return Err(over(format!("it has cost {spent:.4} dollars, and `maxCost` is {most}")));
+            return Err(over(
+                "maxCost",
+                format!("it has cost {spent:.4} dollars, and `maxCost` is {most}"),
+            ));
         }
         Ok(Grant { n, life_seconds: Some((hours * 3600.0).ceil() as u64) })
     }
@@ -196,9 +207,8 @@ impl Fargate {
     }
 }
 
-fn over(reason: String) -> Error {
-    let way = "Raise `maxCost` or `maxCostPerHour`, or stop the cluster.".to_owned();
-    Error::Budget { reason, way }
+fn over(limit: &str, reason: String) -> Error {
+    Error::Budget { reason, way: format!("Raise `{limit}`, or ask for less.") }
 }
 
 fn time(when: &DateTime) -> SystemTime {

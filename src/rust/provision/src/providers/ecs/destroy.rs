@@ -87,9 +87,15 @@ impl Fargate {
     pub(super) async fn remove(&self, cluster: &ClusterId) -> Result<Report, Error> {
         let there = self.own_cluster(cluster).await?;
         let mut report = Report::default();
-        self.forget(cluster).await?;
+        let forgotten = self.forget(cluster).await;
+        // Whatever else fails, tasks are what costs.
         let stopped = self.stop_tasks(cluster, |_| true).await?;
         report.removed.extend(stopped.iter().map(|id| format!("task {id}")));
+        match forgotten {
+            Ok(()) => {}
+            Err(error @ Error::Busy { .. }) => return Err(error),
+            Err(error) => report.left.push(("record".to_owned(), error.to_string())),
+        }
         self.await_ends(cluster, &mut report).await?;
         let mut note = |what: &str, done: Result<Vec<String>, Trouble>| match done {
             Ok(gone) => report.removed.extend(gone.iter().map(|one| format!("{what} {one}"))),
