@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use rustbatch_provision::lifecycle::Numbers;
+use rustbatch_provision::lifecycle::{self, Numbers, Progress};
 use rustbatch_provision::provider::{LogQuery, Provider, Role, State};
 use rustbatch_provision::providers::ecs::{Ecs, Keep};
 
 use super::cloud::Cloud;
+use super::joined::Queue;
 use super::policies::{assert_allowed, calls};
 use super::support::supervisor;
 use super::{client, policy, squares, start, wish};
@@ -114,5 +115,25 @@ async fn who_assumes_a_role_anew_finds_and_stops_their_cluster() {
     assert_eq!(cloud.provider(cloud.ecs("none")).await.find().await.expect("records"), []);
     // But who has made it stays who they are, whatever the session is called by now.
     assert_eq!(provider.destroy(&cluster).await.expect("an end").left, []);
+    assert_eq!(cloud.left(&cluster), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_end_whatever_else_may_not_be_removed() {
+    let Some(cloud) = Cloud::new() else { return };
+    cloud.tell("ghosts", &serde_json::json!({}));
+    let provider = Arc::new(cloud.provider(cloud.ecs("none")).await);
+    let door = Queue { of: Arc::clone(&provider), joins: true };
+    let start =
+        lifecycle::start(provider.clone(), door, wish("denied", 2), policy(), Progress::default());
+    let up = start.await.expect("a cluster");
+    let cluster = up.access().cluster;
+    assert_eq!(cloud.tasks(&cluster).len(), 3);
+    let denied = serde_json::json!({"call": "DeleteParameters", "kind": "denied", "times": 1});
+    cloud.tell("fault", &denied);
+    let left = up.stop().await.expect("a report").left;
+    assert!(left.len() == 1 && left[0].1.contains("ssm:DeleteParameters"), "{left:?}");
+    assert_eq!(cloud.tasks(&cluster), [""; 0]);
+    assert_eq!(up.stop().await.expect("an end").left, []);
     assert_eq!(cloud.left(&cluster), [""; 0]);
 }
