@@ -18,7 +18,9 @@ from moto.ecs.exceptions import (
 from moto.ecs.models import EC2ContainerServiceBackend as Backend
 from moto.ecs.responses import EC2ContainerServiceResponse as Response
 from moto.iam.models import iam_backends
+from moto.servicequotas.exceptions import NoSuchResource
 from moto.servicequotas.models import ServiceQuotasBackend
+from moto.servicequotas.responses import ServiceQuotasResponse
 
 # Processors in 1024ths: the memory in MiB that goes with them.
 SIZES = {
@@ -242,4 +244,8 @@ def quotas(cloud):
             return {"QuotaCode": quota_code, "Value": cloud.quotas[quota_code]}
         return inner(self, service_code, quota_code)
 
+    def default(self):
+        raise NoSuchResource
+
     ServiceQuotasBackend.get_service_quota = get
+    ServiceQuotasResponse.get_aws_default_service_quota = default
