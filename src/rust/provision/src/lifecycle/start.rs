@@ -172,7 +172,7 @@ impl<P: Provider, D: Door> Fleet<P, D> {
                 Err(Error::Busy { reason, .. }) if Instant::now() >= until => {
                     Err(Error::NotStarted(reason))
                 }
-                Err(error) => {
+                Err(error @ Error::Busy { .. }) => {
                     let text = error.to_string();
                     self.progress.say(format!("the server: {}", text.lines().next().unwrap_or("")));
                     Err(error)
